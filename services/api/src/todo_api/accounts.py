@@ -1,0 +1,169 @@
+"""Accounts over HTTP: register, sign in, stay signed in, `me`."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Form, Request, Response
+from pydantic import BaseModel, ConfigDict
+
+from todo_api.dependencies import Accounts, CurrentUser, ProcessDep
+from todo_api.fields import Email, GivenPassword, Locale, Password, TimeZone, Username, omitted
+from todo_api.openapi import problems
+from todo_api.problems import language_of
+from todo_api.routing import Route
+from todo_core.accounts.service import InvalidGrant, Registration
+from todo_core.errors import AppError, Fault
+
+router = APIRouter(tags=["accounts"], route_class=Route)
+
+
+class AccountCreate(BaseModel):
+    """What opens an account."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    username: Username
+    email: Email
+    password: Password
+    timezone: TimeZone = "UTC"
+    locale: Locale | None = None
+    """Without one, the language of the request."""
+
+
+class AccountPatch(BaseModel):
+    """What changes: only what is sent."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    username: Username = omitted()
+    email: Email = omitted()
+    password: Password = omitted()
+    timezone: TimeZone = omitted()
+    locale: Locale = omitted()
+    current_password: GivenPassword = omitted()
+    """Needed beside a new `email` or `password`."""
+
+
+class AccountDelete(BaseModel):
+    """The password, once more."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    password: GivenPassword
+
+
+class AccountPublic(BaseModel):
+    """An account, without any secret."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    username: str
+    email: str
+    timezone: str
+    locale: str
+    created_at: datetime
+
+
+class TokenForm(BaseModel):
+    """OAuth2's token request (RFC 6749, sections 4.3.2 and 6). Fields that are not known are ignored, as it wants."""
+
+    grant_type: str = "password"
+    username: str | None = None
+    password: str | None = None
+    refresh_token: str | None = None
+    scope: str = ""
+    client_id: str | None = None
+    client_secret: str | None = None
+
+
+class TokenAnswer(BaseModel):
+    """A pair of tokens."""
+
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - a kind, not a secret
+    expires_in: int
+    """Seconds until the access token expires."""
+    refresh_token: str
+    """Good for one exchange; the answer to that holds the next."""
+
+
+class TokenRequestInvalid(AppError):
+    """A field is missing that this grant needs."""
+
+    code = "invalid_request"
+
+
+class UnsupportedGrantType(AppError):
+    """Neither `password` nor `refresh_token`."""
+
+    code = "unsupported_grant_type"
+
+
+@router.post("/users/", status_code=201, summary="Open an account", responses=problems(409, 413, 415, 422, 429))
+async def register(body: AccountCreate, accounts: Accounts, process: ProcessDep, request: Request) -> AccountPublic:
+    """Username and e-mail address are unique whatever their case."""
+    await process.limits.note_registration(_address(request))
+    locale = body.locale or ("zh-CN" if language_of(request.scope) == "zh" else "en")
+    account = await accounts.register(
+        Registration(body.username, body.email, body.password, body.timezone, locale)
+    )
+    return AccountPublic.model_validate(account)
+
+
+@router.post("/token", name="token", summary="Sign in, or refresh", responses=problems(400, 413, 415, 429))
+async def token(
+    form: Annotated[TokenForm, Form()], accounts: Accounts, process: ProcessDep, request: Request, response: Response
+) -> TokenAnswer:
+    """OAuth2 password flow: `username` is the username or the e-mail address.
+
+    With `grant_type=refresh_token`, a refresh token is exchanged for a new pair. It is good for one exchange; when it
+    comes a second time, its whole session ends.
+    """
+    response.headers["Cache-Control"] = "no-store"  # RFC 6749, section 5.1
+    if form.grant_type == "refresh_token":
+        if not form.refresh_token:
+            raise TokenRequestInvalid(Fault("refresh_token", "required"))
+        pair = await accounts.refresh(form.refresh_token)
+    elif form.grant_type == "password":
+        missing = [name for name in ("username", "password") if not getattr(form, name)]
+        if not form.username or not form.password:
+            raise TokenRequestInvalid(*(Fault(name, "required") for name in missing))
+        address = _address(request)
+        await process.limits.check_sign_in(address, form.username)
+        try:
+            pair = await accounts.sign_in(form.username, form.password)
+        except InvalidGrant:
+            await process.limits.note_failed_sign_in(address, form.username)
+            raise
+    else:
+        raise UnsupportedGrantType
+    return TokenAnswer(
+        access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token
+    )
+
+
+@router.get("/users/me/", summary="The signed-in account", responses=problems(401))
+async def read_me(user: CurrentUser, accounts: Accounts) -> AccountPublic:
+    """Whose access token this is."""
+    return AccountPublic.model_validate(await accounts.me(user))
+
+
+@router.patch("/users/me/", summary="Change the account", responses=problems(401, 403, 409, 413, 415, 422))
+async def update_me(body: AccountPatch, user: CurrentUser, accounts: Accounts) -> AccountPublic:
+    """Changes only what is sent. A new password ends every session of the account: sign in again with it."""
+    changes = body.model_dump(exclude_unset=True)
+    current_password = changes.pop("current_password", None)
+    return AccountPublic.model_validate(await accounts.update(user, changes, current_password))
+
+
+@router.delete("/users/me/", status_code=204, summary="Delete the account", responses=problems(401, 403, 413, 415, 422))
+async def delete_me(body: AccountDelete, user: CurrentUser, accounts: Accounts) -> None:
+    """Removes the account and everything that is its own, at once and for good."""
+    await accounts.delete(user, body.password)
+
+
+def _address(request: Request) -> str:
+    """The client's address; behind a proxy, the one that FORWARDED_ALLOW_IPS lets it name."""
+    return request.client.host if request.client else "unknown"

@@ -1,0 +1,59 @@
+"""The read-through cache of todo lists, and the one place where they are encoded.
+
+A cached page is never stale, whatever becomes of Redis, because Redis is not asked whether it is current. Every change
+of an account's todos writes a new `list_version` to its row, in the same transaction; the page's key contains it. A
+read first asks PostgreSQL for the version, one look-up by primary key, and then Redis for the page of just that
+version. A bump that is lost, a Redis that restarts with old data, a writer that cannot reach Redis: none of them
+matters, as there is no bump. See docs/decisions/0004-list-cache.md.
+"""
+
+import hashlib
+
+from todo_api.answers import encode_page
+from todo_api.redis_gate import RedisGate
+from todo_core.accounts.repository import AccountReads
+from todo_core.accounts.tokens import Principal
+from todo_core.errors import Unauthenticated
+from todo_core.settings import CacheSettings
+from todo_core.todos.queries import ListQuery
+from todo_core.todos.service import TodoBrowser
+
+
+class TodoLists:
+    """Pages of todos, encoded: from Redis if it has them, else from PostgreSQL."""
+
+    def __init__(self, browser: TodoBrowser, accounts: AccountReads, redis: RedisGate, settings: CacheSettings) -> None:
+        self._browser = browser
+        self._accounts = accounts
+        self._redis = redis
+        self._enabled = settings.enabled
+        self._ttl = settings.ttl_seconds
+
+    async def page(self, owner: Principal, query: ListQuery, cursor: str | None) -> bytes:
+        """One page of the owner's todos.
+
+        Raises:
+            Invalid: the cursor is not one of this query.
+            Unauthenticated: the account is gone, or the token has been ended.
+        """
+        if not self._enabled:
+            return await self._read(owner, query, cursor)
+        # Before the page is read: a page newer than its key says is as good, an older one would be stale.
+        version = await self._accounts.list_version(owner)
+        if version is None:
+            raise Unauthenticated
+        key = self._key(owner, version, query, cursor)
+        cached = await self._redis.attempt(lambda redis: redis.get(key))
+        if cached is not None:
+            return bytes(cached)
+        page = await self._read(owner, query, cursor)
+        await self._redis.attempt(lambda redis: redis.set(key, page, ex=self._ttl))
+        return page
+
+    async def _read(self, owner: Principal, query: ListQuery, cursor: str | None) -> bytes:
+        return encode_page(await self._browser.page(owner, query, cursor))
+
+    def _key(self, owner: Principal, version: str, query: ListQuery, cursor: str | None) -> str:
+        question = f"{query.canonical}|{query.limit}|{cursor}"
+        digest = hashlib.blake2s(question.encode("utf-8", "replace"), digest_size=16).hexdigest()
+        return f"{self._redis.key_prefix}:list:{owner.id}:{version}:{digest}"

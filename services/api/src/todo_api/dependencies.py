@@ -1,0 +1,182 @@
+"""What operations ask for: the process's parts, the request's transaction, the services, the person."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Header, Path, Request
+from fastapi.security import OAuth2PasswordBearer
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from todo_api.cache import TodoLists
+from todo_api.limits import AttemptLimits
+from todo_api.redis_gate import RedisGate
+from todo_core.accounts.passwords import PasswordHasher
+from todo_core.accounts.repository import AccountReads, AccountRepository
+from todo_core.accounts.service import AccountService
+from todo_core.accounts.tokens import AccessTokens, Principal
+from todo_core.database import Database
+from todo_core.errors import AppError, Unauthenticated
+from todo_core.settings import Settings
+from todo_core.todos.repository import TodoReads, TodoRepository
+from todo_core.todos.service import TodoBrowser, TodoService
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What one API process has, made by `create_app` and closed by its lifespan."""
+
+    settings: Settings
+    database: Database
+    redis: RedisGate
+    passwords: PasswordHasher
+    access_tokens: AccessTokens
+    account_reads: AccountReads
+    browser: TodoBrowser
+    lists: TodoLists
+    limits: AttemptLimits
+
+    @classmethod
+    def start(cls, settings: Settings) -> "Process":
+        """Make every part. Opens no connection yet: a process starts while PostgreSQL or Redis is down."""
+        database = Database(settings.database)
+        redis = RedisGate(settings.redis)
+        account_reads = AccountReads(database.reads)
+        browser = TodoBrowser(TodoReads(database.reads))
+        return cls(
+            settings=settings,
+            database=database,
+            redis=redis,
+            passwords=PasswordHasher(settings.passwords),
+            access_tokens=AccessTokens(settings.tokens),
+            account_reads=account_reads,
+            browser=browser,
+            lists=TodoLists(browser, account_reads, redis, settings.cache),
+            limits=AttemptLimits(redis, settings.rate_limits),
+        )
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        self.passwords.close()
+        await self.redis.close()
+        await self.database.close()
+
+
+async def get_process(request: Request) -> Process:
+    """The process that serves this request."""
+    process: Process = request.app.state.process
+    return process
+
+
+ProcessDep = Annotated[Process, Depends(get_process)]
+
+
+async def get_session(process: ProcessDep) -> AsyncIterator[AsyncSession]:
+    """The request's transaction: committed once, here, before the answer is sent.
+
+    An error rolls it back, but for those that say that what they wrote must stay (`AppError.keeps_changes`).
+    """
+    async with process.database.sessions() as session:
+        try:
+            yield session
+        except AppError as error:
+            if error.keeps_changes:
+                await session.commit()
+            raise
+        await session.commit()
+
+
+# scope="function": by default this would end, and so commit, after the answer has gone out.
+SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
+
+
+class _Bearer(OAuth2PasswordBearer):
+    """Reads and verifies the access token. No database: each statement checks the account itself."""
+
+    async def __call__(self, request: Request) -> Principal:  # type: ignore[override]
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated
+        process: Process = request.app.state.process
+        principal = process.access_tokens.verify(token)
+        request.state.user_id = str(principal.id)
+        return principal
+
+
+CurrentUser = Annotated[
+    Principal,
+    Depends(_Bearer(tokenUrl="token", refreshUrl="token", description="Sign in with a username or e-mail address.")),
+]
+
+
+async def get_accounts(process: ProcessDep, session: SessionDep) -> AccountService:
+    """The rules of accounts, on this request's transaction."""
+    return AccountService(
+        AccountRepository(session),
+        process.account_reads,
+        process.passwords,
+        process.access_tokens,
+        timedelta(seconds=process.settings.tokens.refresh_seconds),
+    )
+
+
+async def get_todos(session: SessionDep) -> TodoService:
+    """The rules of todos, on this request's transaction."""
+    return TodoService(TodoRepository(session), AccountRepository(session))
+
+
+async def get_lists(request: Request) -> TodoLists:
+    """Pages of todos."""
+    process: Process = request.app.state.process
+    return process.lists
+
+
+async def get_browser(request: Request) -> TodoBrowser:
+    """Single todos."""
+    process: Process = request.app.state.process
+    return process.browser
+
+
+Accounts = Annotated[AccountService, Depends(get_accounts)]
+Todos = Annotated[TodoService, Depends(get_todos)]
+Lists = Annotated[TodoLists, Depends(get_lists)]
+Browser = Annotated[TodoBrowser, Depends(get_browser)]
+TodoId = Annotated[UUID, Path(description="the todo's id")]
+
+_ENTITY_TAG = re.compile(r'\s*(?:W/)?"(\d{1,9})"\s*')
+
+
+def _versions(header: str | None) -> frozenset[int] | None:
+    """The versions that a list of entity tags names; None for no header or `*`. Tags that are not ours match nothing.
+
+    A weak tag is taken as its strong twin: a proxy that compresses weakens it, and the version is exact all the same.
+    """
+    if header is None or header.strip() == "*":
+        return None
+    matches = (_ENTITY_TAG.fullmatch(tag) for tag in header.split(","))
+    return frozenset(int(match[1]) for match in matches if match)
+
+
+async def get_expected_versions(
+    if_match: Annotated[
+        str | None, Header(description="ETag last seen: 412 if the todo has changed since", examples=['"3"'])
+    ] = None,
+) -> frozenset[int] | None:
+    """If-Match (RFC 9110, section 13.1.1)."""
+    return _versions(if_match)
+
+
+async def get_known_versions(
+    if_none_match: Annotated[
+        str | None, Header(description="ETag last seen: 304 if the todo is still the same", examples=['"3"'])
+    ] = None,
+) -> frozenset[int]:
+    """If-None-Match (RFC 9110, section 13.1.2)."""
+    return _versions(if_none_match) or frozenset()
+
+
+ExpectedVersions = Annotated[frozenset[int] | None, Depends(get_expected_versions)]
+KnownVersions = Annotated[frozenset[int], Depends(get_known_versions)]

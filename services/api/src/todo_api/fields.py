@@ -1,0 +1,205 @@
+"""The kinds of values that requests carry: their rules, and how OpenAPI shows them."""
+
+import re
+import unicodedata
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Annotated, Any
+from zoneinfo import available_timezones
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from todo_core.accounts.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
+from todo_core.todos.models import DESCRIPTION_LENGTH, TITLE_LENGTH
+
+_TIMESTAMP = re.compile(
+    r"(\d{4}-\d{2}-\d{2})[Tt ](\d{2}:\d{2}):(\d{2})(?:\.(\d+))?(?:([Zz])|([+-]\d{2}:\d{2}))?", re.ASCII
+)
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+_USERNAME = re.compile(r"[\w.-]{3,50}")
+_LOCALE = re.compile(r"(en|zh)(-[A-Za-z0-9]{2,8}){0,3}")
+
+
+def _refuse(rule: str, **params: object) -> PydanticCustomError:
+    return PydanticCustomError(rule, rule, params or None)  # type: ignore[arg-type] # a literal only for type checkers
+
+
+def parse_timestamp(value: object) -> datetime:
+    """RFC 3339 with an offset, as UTC. Anything that a lax parser would guess at is refused.
+
+    A leap second (`:60`) is the next minute's first; digits below the microsecond are cut off.
+    """
+    if isinstance(value, datetime):
+        return value
+    match = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise _refuse("timestamp")
+    date, minute, second, fraction, zulu, offset = match.groups()
+    if zulu is None and offset is None:
+        raise _refuse("timestamp_offset")
+    leap = second == "60"
+    text = f"{date}T{minute}:{'59' if leap else second}.{(fraction or '0')[:6]:0<6}{offset or '+00:00'}"
+    try:
+        instant = datetime.fromisoformat(text).astimezone(UTC)
+        if leap:
+            instant = instant.replace(microsecond=0) + timedelta(seconds=1)
+    except OverflowError:
+        raise _refuse("timestamp_range") from None
+    except ValueError:
+        raise _refuse("timestamp") from None
+    if instant < _EARLIEST:
+        raise _refuse("timestamp_range")
+    return instant
+
+
+def _timestamp_in_query(value: object) -> datetime:
+    # An unescaped + of an offset arrives as a space.
+    if isinstance(value, str):
+        value = re.sub(r"(?<=[0-9]) (?=\d{2}:\d{2}$)", "+", value) if "T" in value else value
+    return parse_timestamp(value)
+
+
+def _without_nul(value: str) -> str:
+    if "\x00" in value:
+        raise _refuse("nul")
+    return value
+
+
+def _title(value: str) -> str:
+    value = _without_nul(value).strip()
+    if not value:
+        raise _refuse("blank")
+    if len(value) > TITLE_LENGTH:
+        raise _refuse("max_length", max_length=TITLE_LENGTH)
+    return value
+
+
+def _username(value: str) -> str:
+    value = unicodedata.normalize("NFC", value)
+    if not _USERNAME.fullmatch(value):
+        raise _refuse("username")
+    return value
+
+
+def _email(value: str) -> str:
+    try:
+        return validate_email(value, check_deliverability=False).normalized
+    except EmailNotValidError:
+        raise _refuse("email") from None
+
+
+@lru_cache(maxsize=1)
+def _timezones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _timezone(value: str) -> str:
+    if value not in _timezones():
+        raise _refuse("timezone")
+    return value
+
+
+def _locale(value: str) -> str:
+    if not _LOCALE.fullmatch(value):
+        raise _refuse("locale")
+    return value
+
+
+def _shown_as(**schema: Any) -> WithJsonSchema:
+    return WithJsonSchema(schema)
+
+
+_TIMESTAMP_SCHEMA = _shown_as(
+    type="string",
+    format="date-time",
+    description="RFC 3339, with its offset from UTC",
+    examples=["2026-12-01T09:00:00+08:00"],
+)
+
+Timestamp = Annotated[datetime, BeforeValidator(parse_timestamp), _TIMESTAMP_SCHEMA]
+QueryTimestamp = Annotated[datetime, BeforeValidator(_timestamp_in_query), _TIMESTAMP_SCHEMA]
+
+Title = Annotated[
+    str,
+    AfterValidator(_title),
+    _shown_as(
+        type="string",
+        # 1 to 200 characters after trimming, none of them NUL.
+        pattern=rf"^\s*[^\s\u0000]([^\u0000]{{0,{TITLE_LENGTH - 2}}}[^\s\u0000])?\s*$",
+        examples=["Buy milk"],
+        description=f"1 to {TITLE_LENGTH} characters; white space around them is removed",
+    ),
+]
+Description = Annotated[
+    str,
+    Field(max_length=DESCRIPTION_LENGTH),
+    AfterValidator(_without_nul),
+    _shown_as(
+        type="string", maxLength=DESCRIPTION_LENGTH, pattern=r"^[^\u0000]*$", examples=["Two litres, the blue one"]
+    ),
+]
+Username = Annotated[
+    str,
+    AfterValidator(_username),
+    _shown_as(
+        type="string",
+        pattern=r"^[\w.-]{3,50}$",
+        examples=["lin"],
+        description="3 to 50 letters of any script, digits, dots, hyphens or underscores; unique whatever its case",
+    ),
+]
+Email = Annotated[
+    str,
+    AfterValidator(_email),
+    _shown_as(
+        type="string", format="email", maxLength=254, examples=["lin@example.com"], description="unique whatever its case"
+    ),
+]
+Password = Annotated[
+    str,
+    Field(min_length=MINIMUM_LENGTH, max_length=MAXIMUM_LENGTH),
+    AfterValidator(_without_nul),
+    _shown_as(
+        type="string",
+        format="password",
+        minLength=MINIMUM_LENGTH,
+        maxLength=MAXIMUM_LENGTH,
+        pattern=r"^[^\u0000]*$",
+        examples=["correct horse battery staple"],
+        description=f"{MINIMUM_LENGTH} to {MAXIMUM_LENGTH} characters, all of which count",
+    ),
+]
+GivenPassword = Annotated[
+    str,
+    Field(max_length=MAXIMUM_LENGTH),
+    _shown_as(
+        type="string", format="password", maxLength=MAXIMUM_LENGTH, examples=["correct horse battery staple"]
+    ),
+]
+"""A password that is only compared: what could never be one is simply wrong."""
+TimeZone = Annotated[
+    str,
+    AfterValidator(_timezone),
+    _shown_as(type="string", format="iana-time-zone", examples=["Asia/Shanghai"], description="an IANA time zone"),
+]
+Locale = Annotated[
+    str,
+    AfterValidator(_locale),
+    _shown_as(
+        type="string",
+        pattern=rf"^{_LOCALE.pattern}$",
+        examples=["zh-CN"],
+        description="the language that the account is written to in: a tag of English or Chinese",
+    ),
+]
+
+
+def omitted() -> Any:
+    """The default of a field that a PATCH leaves out: not null, and not in the schema."""
+    return Field(default=None, json_schema_extra=_drop_default)
+
+
+def _drop_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)

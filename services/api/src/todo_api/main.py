@@ -1,0 +1,84 @@
+"""The application: `uvicorn todo_api.main:create_app --factory`. Nothing happens at import."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from todo_api import accounts, docs, health, problems, todos
+from todo_api.dependencies import Process
+from todo_api.middleware import BodyLimit, RequestContext
+from todo_api.routing import TrailingSlash, paths_with_slash
+from todo_core import logs
+from todo_core.settings import ConfigurationError, Settings
+
+_DESCRIPTION = """\
+Accounts and their todos.
+
+1. `POST /users/` opens an account. 2. **Authorize** signs in with it (or `POST /token`). 3. `/todos/` is yours alone.
+
+Every path works with and without its trailing slash. Every error is an
+[RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem document in English or Chinese, by `Accept-Language`: decide
+by its `code`. Times are [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339) with an offset, and come back in UTC.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Build one API process.
+
+    Args:
+        settings: read from the environment where not given.
+
+    Raises:
+        SystemExit: the settings are not valid; the text says which and why.
+    """
+    if settings is None:
+        try:
+            settings = Settings.load()
+        except ConfigurationError as error:
+            raise SystemExit(str(error)) from None
+        logs.configure(settings.runtime)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.process = process = Process.start(settings)
+        try:
+            yield
+        finally:
+            await process.close()
+
+    app = FastAPI(
+        title="Todo",
+        version=version("todo-api"),
+        description=_DESCRIPTION,
+        openapi_tags=[
+            {"name": "accounts", "description": "Register, sign in, and the account itself"},
+            {"name": "todos", "description": "Your own todos, and nobody else's"},
+            {"name": "health", "description": "For probes"},
+        ],
+        lifespan=lifespan,
+        openapi_url="/openapi.json" if settings.api.docs_enabled else None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    routers = (todos.router, accounts.router, health.router)  # the hot routes first: they are tried in order
+    for router in routers:
+        app.include_router(router)
+    if settings.api.docs_enabled:
+        docs.install(app)
+    problems.install(app)
+    app.add_middleware(TrailingSlash, paths=paths_with_slash(*routers))
+    app.add_middleware(BodyLimit, limit=settings.api.max_body_bytes)
+    if settings.api.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.api.origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "X-Request-Id"],
+            expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id"],
+        )
+    app.add_middleware(RequestContext)  # added last, so outermost
+    return app

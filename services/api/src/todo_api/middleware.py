@@ -1,0 +1,153 @@
+"""What surrounds every request, as plain ASGI: Starlette's BaseHTTPMiddleware costs more than our whole list route."""
+
+import asyncio
+import re
+import time
+import uuid
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from todo_api.problems import internal_error, problem, unavailable
+from todo_core.database import is_outage
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+_DRAIN_BYTES = 16 * 1024 * 1024
+_DRAIN_SECONDS = 10.0
+
+_log = structlog.get_logger("todo_api.requests")
+
+
+class RequestContext:
+    """Gives each request its id, catches what nobody else did, and writes one line about it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        request_id = _request_id(scope)
+        # A state of its own: what the lifespan put there is shared by all requests.
+        state = scope["state"] = {**scope.get("state", {}), "request_id": request_id}
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode("ascii"))]
+            await send(message)
+
+        failure: Exception | None = None
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as error:  # noqa: BLE001 - the last stop: answered and logged, never shown
+            failure = error
+            if not status:
+                answer = unavailable(scope) if is_outage(error) else internal_error(scope)
+                await answer(scope, receive, send_with_id)
+        self._write_line(scope, status, time.perf_counter() - started, state, failure)
+
+    @staticmethod
+    def _write_line(
+        scope: Scope, status: int, seconds: float, state: dict[str, Any], failure: Exception | None
+    ) -> None:
+        route = scope.get("route")
+        fields = {
+            "request_id": state["request_id"],
+            "method": scope["method"],
+            # The template, not the path: ids stay out of dashboards, and unknown paths out of the log.
+            "route": getattr(route, "path", None),
+            "status": status,
+            "ms": round(seconds * 1_000, 2),
+            "user_id": state.get("user_id"),
+        }
+        if failure is None:
+            _log.info("request", **fields)
+        elif is_outage(failure):
+            _log.warning("request", **fields, reason=f"{type(failure).__name__}: {failure}")
+        else:
+            _log.error("request", **fields, exc_info=failure)
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return str(value, "ascii")
+    return uuid.uuid4().hex
+
+
+class BodyLimit:
+    """Reads a request's body up to a limit before the application sees the request; beyond it answers 413.
+
+    A server that answers and closes at once breaks the connection of a client that is still sending, and the client
+    never reads why. So the rest is read first and thrown away, up to a bound.
+    """
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = _declared_length(scope)
+        if declared == 0:
+            await self._app(scope, receive, send)
+            return
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > self._limit or (declared is not None and declared > self._limit):
+                await self._refuse(scope, receive, send, done=not message.get("more_body", False), size=size)
+                return
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                break
+        body: bytes | None = b"".join(chunks)
+
+        async def replay() -> Message:
+            nonlocal body
+            if body is None:
+                return await receive()
+            message = {"type": "http.request", "body": body, "more_body": False}
+            body = None
+            return message
+
+        await self._app(scope, replay, send)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, *, done: bool, size: int) -> None:
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while not done and size < _DRAIN_BYTES:
+                    message = await receive()
+                    size += len(message.get("body", b""))
+                    done = message["type"] == "http.disconnect" or not message.get("more_body", False)
+        except TimeoutError:
+            pass
+        answer = problem(
+            scope, "body_too_large", params={"limit": self._limit}, headers={} if done else {"Connection": "close"}
+        )
+        await answer(scope, receive, send)
+
+
+def _declared_length(scope: Scope) -> int | None:
+    """Content-Length; 0 if the request has no body; None if its length is not said (chunked)."""
+    for name, value in scope["headers"]:
+        if name == b"transfer-encoding":
+            return None
+        if name == b"content-length":
+            return int(value)  # the HTTP parser refused anything but digits
+    return 0

@@ -1,0 +1,83 @@
+"""What OpenAPI says beyond what the routes say themselves: error answers, headers, examples."""
+
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from todo_api.messages import PROBLEMS, problem_text
+from todo_api.problems import MEDIA_TYPE
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+class FieldProblem(BaseModel):
+    """One field that breaks one rule."""
+
+    place: str = Field(alias="in", description="body, query, path or header", examples=["body"])
+    field: str = Field(examples=["title"])
+    rule: str = Field(description="stable", examples=["max_length"])
+    detail: str = Field(description="the rule in the reader's language")
+
+
+class ProblemDocument(BaseModel):
+    """RFC 9457. Decide by `code`; `title` and `detail` are for people, in the language of `Accept-Language` (en, zh)."""
+
+    type: str = Field(examples=["urn:todo:problem:validation_failed"])
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="stable", examples=["validation_failed"])
+    request_id: str | None = Field(description="the same as in `X-Request-Id` and in the log")
+    errors: list[FieldProblem] | None = None
+    error: str | None = Field(None, description="RFC 6749's code, on /token")
+
+
+_CODES = {
+    400: ("invalid_grant",),
+    401: ("unauthenticated",),
+    403: ("wrong_password",),
+    404: ("todo_not_found",),
+    409: ("conflict",),
+    412: ("precondition_failed",),
+    413: ("body_too_large",),
+    415: ("unsupported_media_type",),
+    422: ("validation_failed",),
+    429: ("too_many_requests",),
+    503: ("unavailable",),
+}
+
+
+def problems(*statuses: int) -> Responses:
+    """The error answers of an operation. 400 (a body that is no JSON) goes with 415, 500 and 503 with every one."""
+    listed = {*statuses, 500, 503} | ({400} if 415 in statuses else set())
+    return {status: _answer(status) for status in sorted(listed)}
+
+
+def _answer(status: int) -> dict[str, Any]:
+    code = {500: "internal_error"}.get(status) or _CODES[status][0]
+    title, detail = problem_text(code, "en", {"limit": 1_048_576, "expected": "application/json"})
+    example = {
+        "type": f"urn:todo:problem:{code}",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": "0f8c1d6f9d3b4f0f9a7be0ad1c0a9f55",
+    }
+    return {
+        "description": HTTPStatus(status).phrase,
+        "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}, "example": example}},
+    }
+
+
+_ETAG = {"ETag": {"description": "the todo's version, for If-Match and If-None-Match", "schema": {"type": "string"}}}
+
+
+def ONE_TODO(status: int) -> Responses:
+    """The headers of an answer that holds one todo."""
+    location = {"Location": {"description": "the todo's address", "schema": {"type": "string"}}}
+    return {status: {"headers": _ETAG | location if status == 201 else _ETAG}}
+
+
+NOT_MODIFIED: Responses = {304: {"description": "Not Modified", "headers": _ETAG}}

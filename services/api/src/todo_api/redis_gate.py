@@ -1,0 +1,56 @@
+"""Redis as a wish: it helps when it is there, and nobody waits for it when it is not."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from todo_core.settings import RedisSettings
+
+_T = TypeVar("_T")
+_log = structlog.get_logger(__name__)
+
+
+class RedisGate:
+    """Runs commands while Redis answers. One that fails shuts the gate for a moment: the next are not even tried."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self.key_prefix = settings.key_prefix
+        seconds = settings.timeout_ms / 1_000
+        password = settings.password.get_secret_value() if settings.password else None
+        self._redis: Redis = Redis.from_url(
+            settings.url.get_secret_value(),
+            **({"password": password} if password else {}),
+            socket_timeout=seconds,
+            socket_connect_timeout=seconds,
+            retry=Retry(NoBackoff(), 0),
+            # The server's own notices of maintenance are for clusters, and not every managed Redis knows the command.
+            driver_info=None,
+        )
+        self._pause = settings.retry_after_ms / 1_000
+        self._shut_until = 0.0
+
+    async def attempt(self, command: Callable[[Any], Awaitable[_T]]) -> _T | None:
+        """The command's result; None if Redis is down, slow or refuses."""
+        if self._shut_until > time.monotonic():
+            return None
+        try:
+            return await command(self._redis)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._shut_until = time.monotonic() + self._pause
+            _log.warning("redis_unavailable", reason=f"{type(error).__name__}: {error}")
+            return None
+
+    async def answers(self) -> bool:
+        """Whether Redis answers right now; opens the gate again if it does."""
+        self._shut_until = 0.0
+        return bool(await self.attempt(lambda redis: redis.ping()))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._redis.aclose()

@@ -1,0 +1,134 @@
+"""Todos over HTTP."""
+
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+from todo_api.answers import not_modified, page_answer, todo_answer
+from todo_api.dependencies import Browser, CurrentUser, ExpectedVersions, KnownVersions, Lists, TodoId, Todos
+from todo_api.fields import Description, QueryTimestamp, Timestamp, Title, omitted
+from todo_api.openapi import NOT_MODIFIED, ONE_TODO, problems
+from todo_api.routing import Route
+from todo_core.todos.queries import ListQuery, SortName
+
+router = APIRouter(prefix="/todos", tags=["todos"], route_class=Route)
+
+
+class TodoCreate(BaseModel):
+    """A new todo."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Title
+    description: Description | None = None
+    due_at: Timestamp | None = None
+    completed: StrictBool = False
+
+
+class TodoPatch(BaseModel):
+    """What changes: only what is sent. Null clears `description` and `due_at`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Title = omitted()
+    description: Description | None = omitted()
+    due_at: Timestamp | None = omitted()
+    completed: StrictBool = omitted()
+
+
+class TodoPublic(BaseModel):
+    """A todo."""
+
+    id: UUID
+    title: str
+    description: str | None
+    due_at: datetime | None
+    completed: bool
+    completed_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+    version: int = Field(description="goes up with every change; the ETag holds it")
+
+
+class TodoPage(BaseModel):
+    """A page of todos."""
+
+    items: list[TodoPublic]
+    next_cursor: str | None = Field(description="for the next page; null on the last")
+
+
+class TodoListQuery(BaseModel):
+    """What to list."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(20, ge=1, le=100, description="todos on a page")
+    cursor: str | None = Field(None, description="next_cursor of the page before, with the same sort and filters")
+    completed: bool | None = Field(None, description="only those done (true) or not done (false)")
+    due_before: QueryTimestamp | None = Field(None, description="only those due before this instant")
+    due_after: QueryTimestamp | None = Field(None, description="only those due at this instant or after it")
+    sort: SortName = Field(
+        "-created_at",
+        description="`-` for descending. Todos without a due date come last both ways; titles are ordered by their "
+        "bytes, ASCII letters regardless of case",
+    )
+
+
+@router.post("/", status_code=201, response_model=TodoPublic, summary="Add a todo",
+             responses={**ONE_TODO(201), **problems(401, 413, 415, 422)})
+async def create_todo(body: TodoCreate, user: CurrentUser, todos: Todos, request: Request) -> Response:
+    """The answer's `Location` is the new todo's address."""
+    todo = await todos.create(user, **body.model_dump())
+    return todo_answer(todo, status=201, location=f"{request.scope.get('root_path', '')}/todos/{todo.id}")
+
+
+@router.get("/", response_model=TodoPage, summary="List todos", responses=problems(401, 422))
+async def list_todos(user: CurrentUser, query: Annotated[TodoListQuery, Query()], lists: Lists) -> Response:
+    """Your todos, a page at a time.
+
+    Follow `next_cursor` to the end: no page skips or repeats a todo whose sort key stays as it was, whatever is
+    written meanwhile. Every page costs the same, however deep.
+    """
+    asked = ListQuery(query.sort, query.limit, query.completed, query.due_before, query.due_after)
+    return page_answer(await lists.page(user, asked, query.cursor))
+
+
+@router.get("/{todo_id}", response_model=TodoPublic, summary="Read a todo",
+            responses={**ONE_TODO(200), **NOT_MODIFIED, **problems(401, 404, 422)})
+async def read_todo(todo_id: TodoId, user: CurrentUser, browser: Browser, known: KnownVersions) -> Response:
+    """With `If-None-Match`, 304 if it is still the same."""
+    todo = await browser.get(user, todo_id)
+    return not_modified(todo["version"]) if todo["version"] in known else todo_answer(todo)
+
+
+@router.patch("/{todo_id}", response_model=TodoPublic, summary="Change a todo",
+              responses={**ONE_TODO(200), **problems(401, 404, 412, 413, 415, 422)})
+async def update_todo(
+    todo_id: TodoId, body: TodoPatch, user: CurrentUser, todos: Todos, expected: ExpectedVersions
+) -> Response:
+    """Changes only what is sent; `{}` changes nothing. With `If-Match`, 412 if it has changed since."""
+    changes = body.model_dump(exclude_unset=True)
+    return todo_answer(await todos.update(user, todo_id, changes, expected_versions=expected))
+
+
+@router.delete("/{todo_id}", status_code=204, summary="Delete a todo", responses=problems(401, 404, 412, 422))
+async def delete_todo(todo_id: TodoId, user: CurrentUser, todos: Todos, expected: ExpectedVersions) -> None:
+    """For good. With `If-Match`, 412 if it has changed since."""
+    await todos.delete(user, todo_id, expected_versions=expected)
+
+
+@router.post("/{todo_id}/complete", response_model=TodoPublic, summary="Mark a todo as done",
+             responses={**ONE_TODO(200), **problems(401, 404, 422)})
+async def complete_todo(todo_id: TodoId, user: CurrentUser, todos: Todos) -> Response:
+    """Idempotent: completing a completed todo changes nothing and keeps its first completion time."""
+    return todo_answer(await todos.complete(user, todo_id))
+
+
+@router.post("/{todo_id}/reopen", response_model=TodoPublic, summary="Mark a todo as not done",
+             responses={**ONE_TODO(200), **problems(401, 404, 422)})
+async def reopen_todo(todo_id: TodoId, user: CurrentUser, todos: Todos) -> Response:
+    """Idempotent: reopening an open todo changes nothing."""
+    return todo_answer(await todos.reopen(user, todo_id))

@@ -1,0 +1,60 @@
+"""Accounts and the refresh tokens that keep them signed in."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, UniqueConstraint, func, text
+from sqlmodel import Field, SQLModel
+
+from todo_core.database import Instant
+from todo_core.ids import new_id
+
+
+class Account(SQLModel, table=True):
+    """A person's account."""
+
+    __tablename__ = "accounts"
+    __table_args__ = (
+        UniqueConstraint("username_key"),
+        UniqueConstraint("email_key"),
+        CheckConstraint("char_length(username) BETWEEN 3 AND 50", name="username_length"),
+        CheckConstraint("char_length(email) BETWEEN 3 AND 254", name="email_length"),
+        # Every change of a todo writes its account's row, in place as long as the page has room (a HOT update).
+        {"postgresql_with": {"fillfactor": "70"}},
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    username: str
+    username_key: str
+    """The username as compared: NFKC, case folded. PostgreSQL's own lower() depends on its version and locale."""
+    email: str
+    email_key: str
+    password_hash: str
+    timezone: str = Field(sa_column_kwargs={"server_default": text("'UTC'")})
+    locale: str = Field(sa_column_kwargs={"server_default": text("'en'")})
+    auth_version: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
+    """Access tokens carry it; raising it ends them all."""
+    change_seq: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
+    """Raised under the row's lock by every change of the account's todos: orders changes, and versions cached lists."""
+    changed_at: datetime = Field(sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
+    """When change_seq was last raised. Strictly increasing within the account."""
+    created_at: datetime = Field(sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
+
+
+class RefreshToken(SQLModel, table=True):
+    """One refresh token, used once. Those that came from one sign-in are a family."""
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (
+        UniqueConstraint("token_hash"),
+        Index(None, "account_id"),
+        Index(None, "family_id"),
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    account_id: UUID = Field(foreign_key="accounts.id", ondelete="CASCADE")
+    family_id: UUID
+    token_hash: bytes = Field(sa_type=LargeBinary)
+    created_at: datetime = Field(sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
+    expires_at: datetime = Field(sa_type=Instant)
+    used_at: datetime | None = Field(default=None, sa_type=Instant)

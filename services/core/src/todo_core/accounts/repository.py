@@ -1,0 +1,183 @@
+"""Every statement on accounts and refresh tokens."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+from sqlalchemy import delete, func, or_, select, text, update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from todo_core.accounts.models import Account, RefreshToken
+from todo_core.accounts.tokens import Principal
+from todo_core.database import ReadPool, violated_constraint
+
+_LIST_VERSION = (
+    "SELECT change_seq || '-' || (extract(epoch FROM changed_at) * 1000000)::bigint"
+    " FROM accounts WHERE id = $1 AND auth_version = $2"
+)
+_BEGIN_CHANGE = text(
+    "UPDATE accounts SET change_seq = change_seq + 1,"
+    " changed_at = greatest(clock_timestamp(), changed_at + interval '1 microsecond')"
+    " WHERE id = :id AND auth_version = :auth_version RETURNING changed_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a sign-in is checked against."""
+
+    principal: Principal
+    password_hash: str
+
+
+class AccountReads:
+    """Reads that need no transaction. None holds a connection while a password is checked."""
+
+    def __init__(self, reads: ReadPool) -> None:
+        self._reads = reads
+
+    async def credentials(self, *, username_key: str | None = None, email_key: str | None = None) -> Credentials | None:
+        """By username or by e-mail address."""
+        column, key = ("username_key", username_key) if email_key is None else ("email_key", email_key)
+        return self._credentials(
+            await self._reads.fetchrow(
+                f"SELECT id, auth_version, password_hash FROM accounts WHERE {column} = $1",  # noqa: S608 - one of two
+                key,
+            )
+        )
+
+    async def credentials_of(self, principal: Principal) -> Credentials | None:
+        """Of the signed-in account."""
+        return self._credentials(
+            await self._reads.fetchrow(
+                "SELECT id, auth_version, password_hash FROM accounts WHERE id = $1 AND auth_version = $2",
+                principal.id,
+                principal.auth_version,
+            )
+        )
+
+    @staticmethod
+    def _credentials(row: asyncpg.Record | None) -> Credentials | None:
+        if row is None:
+            return None
+        return Credentials(Principal(UUID(row["id"]), row["auth_version"]), row["password_hash"])
+
+    async def list_version(self, principal: Principal) -> str | None:
+        """What changes with every change of the account's todos, and never comes back.
+
+        The counter alone could: after a failover that lost its last commits it would count them again. The instant
+        beside it tells them apart. None if the account is gone or the token's version is outdated.
+        """
+        row = await self._reads.fetchrow(_LIST_VERSION, principal.id, principal.auth_version)
+        return None if row is None else row[0]
+
+
+class AccountRepository:
+    """Reads and writes within the request's transaction."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def begin_change(self, principal: Principal) -> datetime | None:
+        """Lock the account for a change of what it owns, and raise its change counter.
+
+        Every writer takes this lock first, so one account's changes are ordered as they commit and cannot deadlock.
+
+        Returns:
+            the change's own instant, later than that of every change before it; None if the account is gone or the
+            token's version is outdated.
+        """
+        row = (
+            await self._session.execute(
+                _BEGIN_CHANGE, {"id": principal.id, "auth_version": principal.auth_version}
+            )
+        ).first()
+        return None if row is None else row[0]
+
+    async def get(self, principal: Principal, *, lock: bool = False) -> Account | None:
+        """The signed-in account."""
+        statement = select(Account).where(
+            col(Account.id) == principal.id, col(Account.auth_version) == principal.auth_version
+        )
+        if lock:
+            statement = statement.with_for_update()
+        return (await self._session.execute(statement)).scalar_one_or_none()
+
+    async def taken(self, username_key: str, email_key: str, *, besides: UUID | None = None) -> set[str]:
+        """Which of "username" and "email" another account has."""
+        statement = select(col(Account.username_key) == username_key, col(Account.email_key) == email_key).where(
+            or_(col(Account.username_key) == username_key, col(Account.email_key) == email_key)
+        )
+        if besides is not None:
+            statement = statement.where(col(Account.id) != besides)
+        names: set[str] = set()
+        for same_username, same_email in await self._session.execute(statement):
+            names |= {"username"} if same_username else set()
+            names |= {"email"} if same_email else set()
+        return names
+
+    async def save(self, account: Account) -> str | None:
+        """Insert or update it. The name of the field that another account took meanwhile, if one did."""
+        self._session.add(account)
+        try:
+            await self._session.flush()
+        except IntegrityError as error:
+            constraint = violated_constraint(error)
+            for field in ("username", "email"):
+                if constraint == f"uq_accounts_{field}_key":
+                    return field
+            raise
+        return None
+
+    async def delete(self, account_id: UUID) -> None:
+        """Remove the account; foreign keys take along all that is its own."""
+        await self._session.execute(delete(Account).where(col(Account.id) == account_id))
+
+    async def set_password_hash(self, account_id: UUID, password_hash: str) -> None:
+        """Replace the hash and nothing else."""
+        await self._session.execute(
+            update(Account).where(col(Account.id) == account_id).values(password_hash=password_hash)
+        )
+
+    async def add_refresh_token(
+        self, account_id: UUID, family_id: UUID, token_hash: bytes, lifetime: timedelta
+    ) -> None:
+        """Store a token's hash; its lifetime starts by the database's clock."""
+        self._session.add(
+            RefreshToken(
+                account_id=account_id,
+                family_id=family_id,
+                token_hash=token_hash,
+                expires_at=func.now() + lifetime,  # type: ignore[arg-type] # a SQL expression, computed at INSERT
+            )
+        )
+        await self._session.flush()
+
+    async def lock_refresh_token(self, token_hash: bytes) -> tuple[RefreshToken, bool, Principal] | None:
+        """The token, whether it has expired, and whose it is. Locked, so that it is used once."""
+        row = (
+            await self._session.execute(
+                select(RefreshToken, col(RefreshToken.expires_at) <= func.now(), Account.auth_version)
+                .join(Account, col(Account.id) == RefreshToken.account_id)
+                .where(col(RefreshToken.token_hash) == token_hash)
+                .with_for_update(of=RefreshToken)
+            )
+        ).first()
+        return None if row is None else (row[0], row[1], Principal(row[0].account_id, row[2]))
+
+    async def mark_used(self, token: RefreshToken) -> None:
+        """Note the time of use."""
+        await self._session.execute(
+            update(RefreshToken).where(col(RefreshToken.id) == token.id).values(used_at=func.now())
+        )
+
+    async def delete_family(self, family_id: UUID) -> None:
+        """End every token that came from the same sign-in."""
+        await self._session.execute(delete(RefreshToken).where(col(RefreshToken.family_id) == family_id))
+
+    async def delete_all_refresh_tokens(self, account_id: UUID) -> None:
+        """End every sign-in of the account."""
+        await self._session.execute(delete(RefreshToken).where(col(RefreshToken.account_id) == account_id))

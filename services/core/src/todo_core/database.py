@@ -1,0 +1,222 @@
+"""The engine, the session factory and the pool for hot reads; built by whoever starts the process, no globals."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import asyncpg
+from sqlalchemy import DateTime, MetaData, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlmodel import SQLModel
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from todo_core.errors import Unavailable
+from todo_core.settings import DatabaseSettings
+
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+metadata: MetaData = SQLModel.metadata
+metadata.naming_convention = NAMING_CONVENTION
+
+
+
+class Instant(DateTime):
+    """A point in time: `timestamptz`, always with its zone."""
+
+    cache_ok = True
+
+    def __init__(self) -> None:
+        super().__init__(timezone=True)
+
+
+_OUTAGES = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.exceptions.InsufficientResourcesError,  # too many connections, out of memory, disk full
+    asyncpg.exceptions.OperatorInterventionError,  # shutting down, statement ended by its time limit
+    asyncpg.exceptions.TransactionRollbackError,  # deadlock, serialisation: the same request may succeed
+    asyncpg.exceptions.LockNotAvailableError,
+    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
+    asyncpg.exceptions.ReadOnlySQLTransactionError,  # a failover under way
+    OSError,
+    TimeoutError,
+)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether PostgreSQL was down, overloaded or out of time, rather than wrongly asked.
+
+    SQLAlchemy wraps the driver's error, and its asyncpg adapter once more; the cause at the bottom decides.
+    """
+    if isinstance(error, (DisconnectionError, PoolTimeoutError)):
+        return True
+    if isinstance(error, DBAPIError):
+        if error.connection_invalidated:
+            return True
+        cause = error.orig.__cause__ if error.orig is not None else None
+        if cause is None:
+            return isinstance(error, (OperationalError, InterfaceError))
+        error = cause
+    return isinstance(error, _OUTAGES)
+
+
+def violated_constraint(error: DBAPIError) -> str | None:
+    """The name of the constraint that a write broke."""
+    name: str | None = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
+    return name
+
+
+def dsn(settings: DatabaseSettings) -> str:
+    """The libpq URL, with the password from its own setting where there is one."""
+    url = settings.url.get_secret_value()
+    if settings.password is None:
+        return url
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    secret = quote(settings.password.get_secret_value(), safe="")
+    return urlunsplit(parts._replace(netloc=f"{quote(parts.username or '', safe='%')}:{secret}@{host}"))
+
+
+async def connect(settings: DatabaseSettings, *, server_settings: dict[str, str] | None = None) -> asyncpg.Connection:
+    """One connection, with the limits of `settings` or those given instead."""
+    return await asyncpg.connect(
+        dsn(settings),
+        timeout=settings.connect_timeout_seconds,
+        server_settings=server_settings if server_settings is not None else _limits(settings),
+    )
+
+
+def _limits(settings: DatabaseSettings) -> dict[str, str]:
+    return {
+        "application_name": "todo",
+        "timezone": "UTC",
+        "statement_timeout": str(settings.statement_timeout_ms),
+        "lock_timeout": str(settings.lock_timeout_ms),
+        "idle_in_transaction_session_timeout": str(settings.idle_in_transaction_timeout_ms),
+    }
+
+
+class ReadPool:
+    """Plain asyncpg connections for static statements, each its own transaction: no ORM session, no BEGIN.
+
+    A semaphore before the pool hands connections out in the order of asking. asyncpg's own pool does not, and then
+    the unlucky wait ten times as long as the median.
+    """
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._settings = settings
+        self._timeout = settings.pool_timeout_seconds
+        self._slots = asyncio.Semaphore(settings.read_pool_size)
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
+
+    async def fetch(self, statement: str, *parameters: object) -> list[asyncpg.Record]:
+        """All rows. UUIDs come as text, which is what answers are made of.
+
+        Raises:
+            Unavailable: no connection was free in time.
+        """
+        async with self._connection() as connection:
+            return await connection.fetch(statement, *parameters)
+
+    async def fetchrow(self, statement: str, *parameters: object) -> asyncpg.Record | None:
+        """The first row, if any.
+
+        Raises:
+            Unavailable: no connection was free in time.
+        """
+        async with self._connection() as connection:
+            return await connection.fetchrow(statement, *parameters)
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        if self._slots.locked():
+            try:
+                async with asyncio.timeout(self._timeout):
+                    await self._slots.acquire()
+            except TimeoutError:
+                raise Unavailable(retry_after=1) from None
+        else:
+            await self._slots.acquire()
+        try:
+            pool = self._pool or await self._open()
+            async with pool.acquire() as connection:
+                yield connection
+        finally:
+            self._slots.release()
+
+    async def _open(self) -> asyncpg.Pool:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    dsn(self._settings),
+                    min_size=0,  # so that a process starts while PostgreSQL is still down
+                    max_size=self._settings.read_pool_size,
+                    max_inactive_connection_lifetime=300,
+                    timeout=self._settings.connect_timeout_seconds,
+                    server_settings=_limits(self._settings),
+                    init=_read_uuids_as_text,
+                    reset=_nothing_to_reset,
+                )
+            return self._pool
+
+    async def close(self) -> None:
+        """Let running statements end, then close every connection."""
+        if self._pool is not None:
+            await self._pool.close()
+
+
+async def _read_uuids_as_text(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")
+
+
+async def _nothing_to_reset(connection: asyncpg.Connection) -> None:
+    """Single statements leave no state behind, and asyncpg's reset would cost a round trip each time."""
+
+
+class Database:
+    """A process's way to PostgreSQL."""
+
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self.settings = settings
+        self.engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=lambda: connect(settings),
+            pool_size=settings.pool_size,
+            max_overflow=0,
+            pool_timeout=settings.pool_timeout_seconds,
+            pool_use_lifo=True,
+        )
+        event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
+        self.sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False)
+        self.reads = ReadPool(settings)
+
+    async def close(self) -> None:
+        """Close both pools."""
+        await self.reads.close()
+        await self.engine.dispose()
+
+
+def _refuse_closed(dbapi_connection: Any, record: object, proxy: object) -> None:
+    # asyncpg knows at once when the server closed the socket: asking it is free, where a pre-ping costs a round trip.
+    if dbapi_connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
+async def migration_revision(reads: ReadPool) -> str | None:
+    """The migration that the database is at; None if it was never migrated."""
+    try:
+        row = await reads.fetchrow("SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError:
+        return None
+    return None if row is None else row["version_num"]

@@ -1,0 +1,63 @@
+"""How Alembic reaches the database: one migrator at a time, with limits, whichever command it was started by.
+
+The advisory lock is asked for again and again with no transaction open, never waited for: a waiting lock holds a
+snapshot, `CREATE INDEX CONCURRENTLY` waits for snapshots, and the two would wait for each other.
+"""
+
+import asyncio
+
+import asyncpg
+from alembic import context
+from sqlalchemy import Connection, pool
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import todo_core.models  # noqa: F401 - fills the metadata
+from todo_core.database import connect, metadata
+from todo_core.settings import DatabaseSettings, Settings
+
+_LOCK_KEY = 0x746F646F_6D696772  # "todomigr"
+_POLL_SECONDS = 0.2
+
+
+async def _take_lock(connection: asyncpg.Connection) -> None:
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_KEY):
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _migrate(connection: Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        transaction_per_migration=True,
+        compare_type=True,
+        compare_server_default=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def _run(settings: DatabaseSettings) -> None:
+    limits = {
+        "application_name": "todo-migrate",
+        "timezone": "UTC",
+        "lock_timeout": str(settings.migration_lock_timeout_ms),
+        "statement_timeout": str(settings.migration_statement_timeout_ms),
+    }
+    # The lock lives on a connection of its own: the migrations' may commit, or be ended by a limit.
+    holder = await connect(settings, server_settings=limits)
+    try:
+        await _take_lock(holder)
+        engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=lambda: connect(settings, server_settings=limits),
+            poolclass=pool.NullPool,
+        )
+        async with engine.connect() as connection:
+            await connection.run_sync(_migrate)
+        await engine.dispose()
+    finally:
+        await holder.close()
+
+
+settings = context.config.attributes.get("settings")
+asyncio.run(_run(settings.database if isinstance(settings, Settings) else Settings.load().database))

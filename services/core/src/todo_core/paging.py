@@ -1,0 +1,59 @@
+"""Keyset cursors: where a page ended, so that the next begins there at any depth for the same price.
+
+A cursor is opaque and URL-safe. It carries the last row's place and a digest of what was asked, so that it is refused
+under another sort or filter instead of giving a page that means nothing.
+"""
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import orjson
+
+from todo_core.errors import Fault, Invalid
+
+_DIGEST_BYTES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A row's place in an order: the value of its sort key (None: the row has none, and stands last) and its id."""
+
+    key: str | datetime | None
+    id: UUID
+
+
+def _digest(query: str, body: bytes) -> bytes:
+    return hashlib.blake2s(body, digest_size=_DIGEST_BYTES, person=b"cursor", key=_fold(query)).digest()
+
+
+def _fold(query: str) -> bytes:
+    return hashlib.blake2s(query.encode()).digest()
+
+
+def encode_cursor(query: str, place: Place) -> str:
+    """The cursor that continues `query` (its sort and filters, in one canonical spelling) after `place`."""
+    body = orjson.dumps([place.key, place.id], option=orjson.OPT_UTC_Z)
+    return base64.urlsafe_b64encode(_digest(query, body) + body).rstrip(b"=").decode("ascii")
+
+
+def decode_cursor(query: str, cursor: str, *, key_is_instant: bool) -> Place:
+    """The place that a cursor of this same query names.
+
+    Raises:
+        Invalid: it is no cursor of ours, or one of another sort or filter.
+    """
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        digest, body = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
+        if digest != _digest(query, body):
+            raise Invalid(Fault("cursor", "cursor"))
+        key, row_id = orjson.loads(body)
+        if key is not None and key_is_instant:
+            key = datetime.fromisoformat(key)
+        return Place(key, UUID(row_id))
+    except (binascii.Error, UnicodeEncodeError, ValueError, TypeError, AttributeError) as error:
+        raise Invalid(Fault("cursor", "cursor")) from error

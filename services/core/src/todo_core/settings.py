@@ -1,0 +1,294 @@
+"""Every setting of the product: one model a concern, read once at start and passed down as an argument.
+
+A value comes from the first of: the environment (`DATABASE_URL`), a file that the environment names
+(`DATABASE_URL_FILE`), `.env` (either form), a file of that name in `/run/secrets` (`database_url`), the default.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+SECRETS_DIR = Path("/run/secrets")
+ENV_FILE = Path(".env")
+DEVELOPMENT_KEY = "dev:insecure-development-key-never-for-production"
+DEVELOPMENT_DATABASE_URL = "postgresql://todo:todo@127.0.0.1:5432/todo"
+MINIMUM_SECRET_BYTES = 32
+"""RFC 7518, section 3.2: an HS256 key is at least as long as the hash, 256 bits."""
+
+Environment = Literal["development", "test", "production"]
+
+
+class ConfigurationError(Exception):
+    """The process must not start like this; the text says what to change."""
+
+
+class _Source(PydanticBaseSettingsSource):
+    """Environment, `…_FILE`, `.env` and `/run/secrets`, in the order that this module's docstring gives."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        super().__init__(settings_cls)
+        self.layers: tuple[Mapping[str, str | None], ...] = (
+            os.environ,
+            dotenv_values(ENV_FILE) if ENV_FILE.is_file() else {},
+        )
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        name = variable_name(self.settings_cls, field_name)
+        for layer in self.layers:
+            if layer.get(name):
+                return layer[name], field_name, False
+            if path := layer.get(f"{name}_FILE"):
+                return _read_secret(Path(path), f"{name}_FILE"), field_name, False
+        if (secret := SECRETS_DIR / name.lower()).is_file():
+            return _read_secret(secret, name), field_name, False
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values = {}
+        for field_name, field in self.settings_cls.model_fields.items():
+            value, key, _ = self.get_field_value(field, field_name)
+            if value is not None:
+                values[key] = value
+        return values
+
+
+def _read_secret(path: Path, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise ConfigurationError(f"{name}: cannot read {path}: {error.strerror}.") from error
+
+
+def variable_name(settings_cls: type[BaseSettings], field_name: str) -> str:
+    """The environment variable that sets a field, such as `DATABASE_URL`."""
+    return f"{settings_cls.model_config.get('env_prefix', '')}{field_name}".upper()
+
+
+class _Settings(BaseSettings):
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, _Source(settings_cls)
+
+
+class RuntimeSettings(_Settings):
+    """Where the process runs and how it logs."""
+
+    environment: Environment = Field("development", description="production refuses development secrets")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe line logged")
+
+
+class DatabaseSettings(_Settings):
+    """PostgreSQL, 15 or newer."""
+
+    model_config = SettingsConfigDict(env_prefix="DATABASE_")
+
+    url: SecretStr = Field(
+        SecretStr(DEVELOPMENT_DATABASE_URL),
+        description="libpq URL; TLS by ?sslmode=verify-full&sslrootcert=/path/ca.pem",
+    )
+    password: SecretStr | None = Field(None, description="replaces the password in the URL, so that a file can hold it")
+    pool_size: int = Field(5, ge=1, le=200, description="connections a process keeps for transactions")
+    read_pool_size: int = Field(5, ge=1, le=200, description="connections a process keeps for hot reads")
+    pool_timeout_seconds: float = Field(5.0, gt=0, description="seconds a request waits for a connection, then 503")
+    connect_timeout_seconds: float = Field(5.0, gt=0, description="seconds to open a connection")
+    statement_timeout_ms: int = Field(5_000, ge=1, description="milliseconds after which PostgreSQL ends a statement")
+    lock_timeout_ms: int = Field(2_000, ge=1, description="milliseconds a statement waits for a lock")
+    idle_in_transaction_timeout_ms: int = Field(
+        15_000, ge=1, description="milliseconds after which a transaction that does nothing is ended"
+    )
+    migration_lock_timeout_ms: int = Field(
+        3_000, ge=1, description="milliseconds a migration waits for a table lock before it gives up"
+    )
+    migration_statement_timeout_ms: int = Field(
+        900_000, ge=1, description="milliseconds one statement of a migration may take"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_postgresql(cls, url: SecretStr) -> SecretStr:
+        # A driver suffix (postgresql+asyncpg://) is what SQLAlchemy's users paste; libpq's form is what all tools read.
+        scheme, separator, rest = url.get_secret_value().partition("://")
+        if not separator or scheme.partition("+")[0] not in {"postgresql", "postgres"}:
+            raise ValueError("must start with postgresql://")
+        return SecretStr(f"postgresql://{rest}")
+
+
+class RedisSettings(_Settings):
+    """Redis or Valkey, 6.2 or newer: the cache, and the worker's wake-ups."""
+
+    model_config = SettingsConfigDict(env_prefix="REDIS_")
+
+    url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// (TLS) or unix://")
+    password: SecretStr | None = Field(None, description="replaces the password in the URL")
+    timeout_ms: int = Field(250, ge=1, description="milliseconds to connect or to answer; then it counts as down")
+    retry_after_ms: int = Field(1_000, ge=1, description="milliseconds that a Redis which failed is left alone")
+    key_prefix: str = Field("todo", pattern=r"^[a-z0-9_-]+$", description="first part of every key")
+
+
+class CacheSettings(_Settings):
+    """The read-through cache of todo lists."""
+
+    model_config = SettingsConfigDict(env_prefix="CACHE_")
+
+    enabled: bool = Field(True, description="false: every list comes from PostgreSQL")
+    ttl_seconds: int = Field(60, ge=1, le=3_600, description="seconds a list stays in Redis")
+
+
+class PasswordSettings(_Settings):
+    """bcrypt."""
+
+    model_config = SettingsConfigDict(env_prefix="PASSWORD_")
+
+    bcrypt_cost: int = Field(12, ge=4, le=16, description="2^cost rounds; 12 takes about 0.25 s of a core")
+    threads: int = Field(
+        default_factory=lambda: max(1, (os.cpu_count() or 2) - 1),
+        ge=1,
+        description="passwords checked at once; the default leaves one core to everything else",
+    )
+    queue: int = Field(64, ge=1, description="requests that wait for a thread; beyond, 503")
+
+
+class TokenSettings(_Settings):
+    """Access tokens (JWT, HS256) and refresh tokens."""
+
+    model_config = SettingsConfigDict(env_prefix="TOKEN_")
+
+    keys: SecretStr = Field(
+        SecretStr(DEVELOPMENT_KEY),
+        description="key-id:secret, comma-separated; the first signs, all verify, so that keys rotate",
+    )
+    access_seconds: int = Field(900, ge=1, le=86_400, description="seconds an access token lives")
+    refresh_seconds: int = Field(2_592_000, ge=1, description="seconds a refresh token lives if it is not used")
+
+    @property
+    def key_ring(self) -> dict[str, str]:
+        """Secrets by key id, the signing key first."""
+        pairs = (entry.strip().partition(":") for entry in self.keys.get_secret_value().split(",") if entry.strip())
+        return {key_id: secret for key_id, _, secret in pairs}
+
+    @field_validator("keys")
+    @classmethod
+    def _well_formed(cls, keys: SecretStr) -> SecretStr:
+        entries = [entry.strip() for entry in keys.get_secret_value().split(",") if entry.strip()]
+        if not entries or any(not all(entry.partition(":")) for entry in entries):
+            raise ValueError("must be key-id:secret, comma-separated")
+        ids = [entry.partition(":")[0] for entry in entries]
+        if len(set(ids)) < len(ids):
+            raise ValueError("names one key id twice")
+        return keys
+
+
+class ApiSettings(_Settings):
+    """The HTTP door."""
+
+    model_config = SettingsConfigDict(env_prefix="API_")
+
+    docs_enabled: bool = Field(True, description="serve /docs, /redoc and /openapi.json")
+    max_body_bytes: int = Field(1_048_576, ge=1_024, description="bytes of the largest request body; beyond, 413")
+    cors_origins: str = Field("", description="comma-separated origins whose pages may call the API; * for any")
+
+    @property
+    def origins(self) -> list[str]:
+        """The origins as a list."""
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+
+
+class RateLimitSettings(_Settings):
+    """How often one address may try passwords. Requests as such are limited by the proxy, where it costs least."""
+
+    model_config = SettingsConfigDict(env_prefix="RATE_LIMIT_")
+
+    enabled: bool = Field(True, description="false: no limits")
+    sign_in_failures: int = Field(20, ge=1, description="failed sign-ins that one address may make on one name")
+    sign_in_window_seconds: int = Field(900, ge=1, description="seconds within which failures count")
+    registrations: int = Field(60, ge=1, description="accounts that one address may open")
+    registration_window_seconds: int = Field(3_600, ge=1, description="seconds within which registrations count")
+
+
+class Settings:
+    """All of them. `Settings.load()` reads them; a test passes those that it wants to differ."""
+
+    CONCERNS: ClassVar[tuple[type[_Settings], ...]] = (
+        RuntimeSettings,
+        DatabaseSettings,
+        RedisSettings,
+        CacheSettings,
+        PasswordSettings,
+        TokenSettings,
+        ApiSettings,
+        RateLimitSettings,
+    )
+
+    def __init__(self, *overrides: _Settings) -> None:
+        given: dict[type[_Settings], _Settings] = {type(override): override for override in overrides}
+        self.runtime = _pick(RuntimeSettings, given)
+        self.database = _pick(DatabaseSettings, given)
+        self.redis = _pick(RedisSettings, given)
+        self.cache = _pick(CacheSettings, given)
+        self.passwords = _pick(PasswordSettings, given)
+        self.tokens = _pick(TokenSettings, given)
+        self.api = _pick(ApiSettings, given)
+        self.rate_limits = _pick(RateLimitSettings, given)
+        if self.runtime.environment == "production":
+            self._refuse_development_secrets()
+
+    @classmethod
+    def load(cls) -> Self:
+        """Read every setting.
+
+        Raises:
+            ConfigurationError: one is malformed, a named file cannot be read, or production was asked for with a
+                default or short secret. The text names the variables, never their values.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise ConfigurationError(_sentences(error)) from error
+
+    def _refuse_development_secrets(self) -> None:
+        problems = [
+            f"TOKEN_KEYS: the secret of key '{key_id}' is shorter than {MINIMUM_SECRET_BYTES} bytes."
+            for key_id, secret in self.tokens.key_ring.items()
+            if len(secret.encode()) < MINIMUM_SECRET_BYTES
+        ]
+        default_secret = DEVELOPMENT_KEY.partition(":")[2]
+        if default_secret in self.tokens.key_ring.values():
+            problems.append("TOKEN_KEYS: this is the development key. Make one: openssl rand -hex 32.")
+        url = urlsplit(self.database.url.get_secret_value())
+        if url.username == "todo" and url.password == "todo" and self.database.password is None:  # noqa: S105 - the default, refused here
+            problems.append("DATABASE_URL: this is the development password; set DATABASE_URL or DATABASE_PASSWORD.")
+        if problems:
+            raise ConfigurationError("ENVIRONMENT=production refuses to start:\n  " + "\n  ".join(problems))
+
+
+_S = TypeVar("_S", bound=_Settings)
+
+
+def _pick(concern: type[_S], given: Mapping[type[_Settings], _Settings]) -> _S:
+    chosen = given.get(concern)
+    return chosen if isinstance(chosen, concern) else concern()
+
+
+def _sentences(error: ValidationError) -> str:
+    concern = next(model for model in Settings.CONCERNS if model.__name__ == error.title)
+    lines = (
+        f"{variable_name(concern, str(item['loc'][0])) if item['loc'] else error.title}: {item['msg']}."
+        for item in error.errors(include_input=False, include_url=False)
+    )
+    return "The settings are not valid:\n  " + "\n  ".join(lines)
