@@ -106,9 +106,7 @@ async def register(body: AccountCreate, accounts: Accounts, process: ProcessDep,
     """Username and e-mail address are unique whatever their case."""
     await process.limits.note_registration(_address(request))
     locale = body.locale or ("zh-CN" if language_of(request.scope) == "zh" else "en")
-    account = await accounts.register(
-        Registration(body.username, body.email, body.password, body.timezone, locale)
-    )
+    account = await accounts.register(Registration(body.username, body.email, body.password, body.timezone, locale))
     return AccountPublic.model_validate(account)
 
 
@@ -139,9 +137,7 @@ async def token(
             raise
     else:
         raise UnsupportedGrantType
-    return TokenAnswer(
-        access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token
-    )
+    return TokenAnswer(access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token)
 
 
 @router.get("/users/me/", summary="The signed-in account", responses=problems(401))

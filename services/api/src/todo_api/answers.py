@@ -45,7 +45,8 @@ def todo_answer(todo: Todo | asyncpg.Record, *, status: int = 200, location: str
     headers = {"Cache-Control": _PRIVATE, "ETag": f'"{item["version"]}"'}
     if location is not None:
         headers["Location"] = location
-    return Response(orjson.dumps(item, option=orjson.OPT_UTC_Z), status, headers, "application/json")
+    # default: a model that was loaded holds asyncpg's own UUID class, which orjson does not know.
+    return Response(orjson.dumps(item, default=str, option=orjson.OPT_UTC_Z), status, headers, "application/json")
 
 
 def not_modified(version: int) -> Response:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Path, Request
 from fastapi.security import OAuth2PasswordBearer
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from todo_api.cache import TodoLists
 from todo_api.limits import AttemptLimits

@@ -61,14 +61,17 @@ def _timestamp_in_query(value: object) -> datetime:
     return parse_timestamp(value)
 
 
-def _without_nul(value: str) -> str:
+def _text(value: str) -> str:
+    """What PostgreSQL can keep: no NUL, and no half of a surrogate pair."""
     if "\x00" in value:
         raise _refuse("nul")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise _refuse("unicode")
     return value
 
 
 def _title(value: str) -> str:
-    value = _without_nul(value).strip()
+    value = _text(value).strip()
     if not value:
         raise _refuse("blank")
     if len(value) > TITLE_LENGTH:
@@ -135,7 +138,7 @@ Title = Annotated[
 Description = Annotated[
     str,
     Field(max_length=DESCRIPTION_LENGTH),
-    AfterValidator(_without_nul),
+    AfterValidator(_text),
     _shown_as(
         type="string", maxLength=DESCRIPTION_LENGTH, pattern=r"^[^\u0000]*$", examples=["Two litres, the blue one"]
     ),
@@ -154,13 +157,17 @@ Email = Annotated[
     str,
     AfterValidator(_email),
     _shown_as(
-        type="string", format="email", maxLength=254, examples=["lin@example.com"], description="unique whatever its case"
+        type="string",
+        format="email",
+        maxLength=254,
+        examples=["lin@example.com"],
+        description="unique whatever its case",
     ),
 ]
 Password = Annotated[
     str,
     Field(min_length=MINIMUM_LENGTH, max_length=MAXIMUM_LENGTH),
-    AfterValidator(_without_nul),
+    AfterValidator(_text),
     _shown_as(
         type="string",
         format="password",
@@ -174,9 +181,7 @@ Password = Annotated[
 GivenPassword = Annotated[
     str,
     Field(max_length=MAXIMUM_LENGTH),
-    _shown_as(
-        type="string", format="password", maxLength=MAXIMUM_LENGTH, examples=["correct horse battery staple"]
-    ),
+    _shown_as(type="string", format="password", maxLength=MAXIMUM_LENGTH, examples=["correct horse battery staple"]),
 ]
 """A password that is only compared: what could never be one is simply wrong."""
 TimeZone = Annotated[

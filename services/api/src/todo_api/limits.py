@@ -43,9 +43,7 @@ class AttemptLimits:
         """Call when the password was wrong."""
         if self._settings.enabled:
             key = self._sign_in_key(address, login)
-            await self._redis.attempt(
-                lambda redis: redis.eval(_COUNT, 1, key, self._settings.sign_in_window_seconds)
-            )
+            await self._redis.attempt(lambda redis: redis.eval(_COUNT, 1, key, self._settings.sign_in_window_seconds))
 
     async def note_registration(self, address: str) -> None:
         """Call before an account is opened.

@@ -157,7 +157,10 @@ RULES: Mapping[str, tuple[str, str]] = {
     ),
     "email": ("must be an e-mail address", "必须是电子邮件地址"),
     "timezone": ("must be an IANA time zone, such as Asia/Shanghai", "必须是 IANA 时区，例如 Asia/Shanghai"),
-    "locale": ("must be a language tag of English or Chinese, such as en or zh-CN", "必须是英语或中文的语言标签，例如 en 或 zh-CN"),
+    "locale": (
+        "must be a language tag of English or Chinese, such as en or zh-CN",
+        "必须是英语或中文的语言标签，例如 en 或 zh-CN",
+    ),
     "cursor": (
         "is no cursor of this list: use next_cursor as given, with the same sort and filters",
         "不是此列表的游标：请原样使用 next_cursor，并保持排序和筛选条件不变",

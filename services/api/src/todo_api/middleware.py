@@ -46,7 +46,7 @@ class RequestContext:
         failure: Exception | None = None
         try:
             await self._app(scope, receive, send_with_id)
-        except Exception as error:  # noqa: BLE001 - the last stop: answered and logged, never shown
+        except Exception as error:
             failure = error
             if not status:
                 answer = unavailable(scope) if is_outage(error) else internal_error(scope)

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from todo_api.messages import PROBLEMS, problem_text
+from todo_api.messages import problem_text
 from todo_api.problems import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
@@ -21,7 +21,7 @@ class FieldProblem(BaseModel):
 
 
 class ProblemDocument(BaseModel):
-    """RFC 9457. Decide by `code`; `title` and `detail` are for people, in the language of `Accept-Language` (en, zh)."""
+    """RFC 9457. Decide by `code`; `title` and `detail` are for people, in English or Chinese by `Accept-Language`."""
 
     type: str = Field(examples=["urn:todo:problem:validation_failed"])
     title: str
@@ -74,7 +74,7 @@ def _answer(status: int) -> dict[str, Any]:
 _ETAG = {"ETag": {"description": "the todo's version, for If-Match and If-None-Match", "schema": {"type": "string"}}}
 
 
-def ONE_TODO(status: int) -> Responses:
+def one_todo(status: int) -> Responses:
     """The headers of an answer that holds one todo."""
     location = {"Location": {"description": "the todo's address", "schema": {"type": "string"}}}
     return {status: {"headers": _ETAG | location if status == 201 else _ETAG}}

@@ -58,5 +58,8 @@ class TrailingSlash:
 def paths_with_slash(*routers: APIRouter) -> frozenset[str]:
     """Those of the routers' paths that are declared with a trailing slash."""
     return frozenset(
-        route.path for router in routers for route in router.routes if isinstance(route, Route) and route.path.endswith("/")
+        route.path
+        for router in routers
+        for route in router.routes
+        if isinstance(route, Route) and route.path.endswith("/")
     )

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from todo_api.answers import not_modified, page_answer, todo_answer
 from todo_api.dependencies import Browser, CurrentUser, ExpectedVersions, KnownVersions, Lists, TodoId, Todos
 from todo_api.fields import Description, QueryTimestamp, Timestamp, Title, omitted
-from todo_api.openapi import NOT_MODIFIED, ONE_TODO, problems
+from todo_api.openapi import NOT_MODIFIED, one_todo, problems
 from todo_api.routing import Route
 from todo_core.todos.queries import ListQuery, SortName
 
@@ -77,8 +77,13 @@ class TodoListQuery(BaseModel):
     )
 
 
-@router.post("/", status_code=201, response_model=TodoPublic, summary="Add a todo",
-             responses={**ONE_TODO(201), **problems(401, 413, 415, 422)})
+@router.post(
+    "/",
+    status_code=201,
+    response_model=TodoPublic,
+    summary="Add a todo",
+    responses={**one_todo(201), **problems(401, 413, 415, 422)},
+)
 async def create_todo(body: TodoCreate, user: CurrentUser, todos: Todos, request: Request) -> Response:
     """The answer's `Location` is the new todo's address."""
     todo = await todos.create(user, **body.model_dump())
@@ -96,16 +101,24 @@ async def list_todos(user: CurrentUser, query: Annotated[TodoListQuery, Query()]
     return page_answer(await lists.page(user, asked, query.cursor))
 
 
-@router.get("/{todo_id}", response_model=TodoPublic, summary="Read a todo",
-            responses={**ONE_TODO(200), **NOT_MODIFIED, **problems(401, 404, 422)})
+@router.get(
+    "/{todo_id}",
+    response_model=TodoPublic,
+    summary="Read a todo",
+    responses={**one_todo(200), **NOT_MODIFIED, **problems(401, 404, 422)},
+)
 async def read_todo(todo_id: TodoId, user: CurrentUser, browser: Browser, known: KnownVersions) -> Response:
     """With `If-None-Match`, 304 if it is still the same."""
     todo = await browser.get(user, todo_id)
     return not_modified(todo["version"]) if todo["version"] in known else todo_answer(todo)
 
 
-@router.patch("/{todo_id}", response_model=TodoPublic, summary="Change a todo",
-              responses={**ONE_TODO(200), **problems(401, 404, 412, 413, 415, 422)})
+@router.patch(
+    "/{todo_id}",
+    response_model=TodoPublic,
+    summary="Change a todo",
+    responses={**one_todo(200), **problems(401, 404, 412, 413, 415, 422)},
+)
 async def update_todo(
     todo_id: TodoId, body: TodoPatch, user: CurrentUser, todos: Todos, expected: ExpectedVersions
 ) -> Response:
@@ -120,15 +133,23 @@ async def delete_todo(todo_id: TodoId, user: CurrentUser, todos: Todos, expected
     await todos.delete(user, todo_id, expected_versions=expected)
 
 
-@router.post("/{todo_id}/complete", response_model=TodoPublic, summary="Mark a todo as done",
-             responses={**ONE_TODO(200), **problems(401, 404, 422)})
+@router.post(
+    "/{todo_id}/complete",
+    response_model=TodoPublic,
+    summary="Mark a todo as done",
+    responses={**one_todo(200), **problems(401, 404, 422)},
+)
 async def complete_todo(todo_id: TodoId, user: CurrentUser, todos: Todos) -> Response:
     """Idempotent: completing a completed todo changes nothing and keeps its first completion time."""
     return todo_answer(await todos.complete(user, todo_id))
 
 
-@router.post("/{todo_id}/reopen", response_model=TodoPublic, summary="Mark a todo as not done",
-             responses={**ONE_TODO(200), **problems(401, 404, 422)})
+@router.post(
+    "/{todo_id}/reopen",
+    response_model=TodoPublic,
+    summary="Mark a todo as not done",
+    responses={**one_todo(200), **problems(401, 404, 422)},
+)
 async def reopen_todo(todo_id: TodoId, user: CurrentUser, todos: Todos) -> Response:
     """Idempotent: reopening an open todo changes nothing."""
     return todo_answer(await todos.reopen(user, todo_id))

@@ -10,9 +10,8 @@ import asyncpg
 from sqlalchemy import DateTime, MetaData, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlmodel import SQLModel
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from todo_core.errors import Unavailable
 from todo_core.settings import DatabaseSettings
@@ -27,7 +26,6 @@ NAMING_CONVENTION = {
 
 metadata: MetaData = SQLModel.metadata
 metadata.naming_convention = NAMING_CONVENTION
-
 
 
 class Instant(DateTime):
@@ -207,7 +205,7 @@ class Database:
         await self.engine.dispose()
 
 
-def _refuse_closed(dbapi_connection: Any, record: object, proxy: object) -> None:
+def _refuse_closed(dbapi_connection: Any, *_: object) -> None:
     # asyncpg knows at once when the server closed the socket: asking it is free, where a pre-ping costs a round trip.
     if dbapi_connection.driver_connection.is_closed():
         raise DisconnectionError

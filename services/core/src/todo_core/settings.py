@@ -39,7 +39,7 @@ class _Source(PydanticBaseSettingsSource):
             dotenv_values(ENV_FILE) if ENV_FILE.is_file() else {},
         )
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the interface
         name = variable_name(self.settings_cls, field_name)
         for layer in self.layers:
             if layer.get(name):
@@ -79,9 +79,9 @@ class _Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, _Source(settings_cls)
 

@@ -7,8 +7,8 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from todo_core.accounts.models import Account, RefreshToken
 from todo_core.accounts.tokens import Principal
@@ -91,9 +91,7 @@ class AccountRepository:
             token's version is outdated.
         """
         row = (
-            await self._session.execute(
-                _BEGIN_CHANGE, {"id": principal.id, "auth_version": principal.auth_version}
-            )
+            await self._session.execute(_BEGIN_CHANGE, {"id": principal.id, "auth_version": principal.auth_version})
         ).first()
         return None if row is None else row[0]
 

@@ -208,6 +208,4 @@ class AccountService:
         await self._accounts.add_refresh_token(
             principal.id, family_id, tokens.refresh_token_hash(refresh_token), self._refresh_lifetime
         )
-        return TokenPair(
-            self._access_tokens.issue(principal), self._access_tokens.lifetime_seconds, refresh_token
-        )
+        return TokenPair(self._access_tokens.issue(principal), self._access_tokens.lifetime_seconds, refresh_token)

@@ -2,7 +2,6 @@
 
 import hashlib
 import secrets
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from uuid import UUID
 
 from jose import JWTError, jwt
 
+from todo_core import clock
 from todo_core.errors import Unauthenticated
 from todo_core.settings import TokenSettings
 
@@ -39,7 +39,7 @@ class AccessTokens:
 
     def issue(self, principal: Principal) -> str:
         """A token for the account, good for `lifetime_seconds`."""
-        issued_at = int(time.time())
+        issued_at = int(clock.now().timestamp())
         claims = {
             "sub": str(principal.id),
             "ver": principal.auth_version,
@@ -59,7 +59,7 @@ class AccessTokens:
             Unauthenticated: malformed, expired, or signed by no key of ours.
         """
         remembered = self._verified.get(token)
-        if remembered is not None and remembered[0] > time.time():
+        if remembered is not None and remembered[0] > clock.now().timestamp():
             return remembered[1]
         expires_at, principal = self._decode(token)
         self._verified[token] = expires_at, principal

@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.2
 
 
 async def _take_lock(connection: asyncpg.Connection) -> None:
-    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_KEY):
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _LOCK_KEY):  # noqa: ASYNC110 - see above
         await asyncio.sleep(_POLL_SECONDS)
 
 

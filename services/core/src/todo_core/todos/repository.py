@@ -4,8 +4,8 @@ from uuid import UUID
 
 import asyncpg
 from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from todo_core.accounts.tokens import Principal
 from todo_core.database import ReadPool

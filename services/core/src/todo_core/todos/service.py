@@ -45,11 +45,7 @@ class TodoBrowser:
             Unauthenticated: the account is gone, or the token has been ended.
         """
         sort = Sort.of(query.sort)
-        place = (
-            None
-            if cursor is None
-            else decode_cursor(query.canonical, cursor, key_is_instant=sort.key_is_instant)
-        )
+        place = None if cursor is None else decode_cursor(query.canonical, cursor, key_is_instant=sort.key_is_instant)
         rows = await self._reads.page(owner, query, place)
         if rows is None:
             raise Unauthenticated
@@ -111,7 +107,12 @@ class TodoService:
         return todo
 
     async def update(
-        self, owner: Principal, todo_id: UUID, changes: Mapping[str, Any], *, expected_versions: Collection[int] | None = None
+        self,
+        owner: Principal,
+        todo_id: UUID,
+        changes: Mapping[str, Any],
+        *,
+        expected_versions: Collection[int] | None = None,
     ) -> Todo:
         """Change what is given of title, description, due_at and completed; what is the same stays untouched.
 
@@ -146,7 +147,9 @@ class TodoService:
         """Mark a todo as not done. Raises as `update` does."""
         return await self.update(owner, todo_id, {"completed": False})
 
-    async def delete(self, owner: Principal, todo_id: UUID, *, expected_versions: Collection[int] | None = None) -> None:
+    async def delete(
+        self, owner: Principal, todo_id: UUID, *, expected_versions: Collection[int] | None = None
+    ) -> None:
         """Remove a todo. Raises as `update` does."""
         await self._begin(owner)
         await self._lock(owner, todo_id, expected_versions)
