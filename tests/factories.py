@@ -21,6 +21,8 @@ from todo_core.settings import Settings
 PASSWORD = "correct horse battery"
 _numbers = itertools.count(1)
 
+Todos = list[dict[str, Any]]
+
 
 class _Server(uvicorn.Server):
     """A uvicorn that leaves the signals to pytest."""
@@ -79,9 +81,9 @@ class Person:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
-    async def walk(self, **params: Any) -> list[dict[str, Any]]:
+    async def walk(self, **params: Any) -> Todos:
         """Every page, from the first to the last."""
-        items: list[dict[str, Any]] = []
+        items: Todos = []
         page = await self.list(**params)
         items += page["items"]
         while page["next_cursor"] is not None:

@@ -23,7 +23,7 @@ _LOCALE = re.compile(r"(en|zh)(-[A-Za-z0-9]{2,8}){0,3}")
 
 
 def _refuse(rule: str, **params: object) -> PydanticCustomError:
-    return PydanticCustomError(rule, rule, params or None)  # type: ignore[arg-type] # a literal only for type checkers
+    return PydanticCustomError(rule, rule, params or None)
 
 
 def parse_timestamp(value: object) -> datetime:

@@ -17,7 +17,6 @@ from todo_core.migrations.runner import is_current_or_newer
 router = APIRouter(tags=["health"], route_class=Route)
 
 _PATIENCE_SECONDS = 2.0
-Verdict = Literal["ok", "down", "not migrated"]
 
 
 class Live(BaseModel):
@@ -55,7 +54,7 @@ async def readyz(process: ProcessDep, request: Request) -> Response:
     return JSONResponse(answer.model_dump(), headers={"Cache-Control": "no-store"})
 
 
-async def _database(process: Process) -> Verdict:
+async def _database(process: Process) -> str:
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
             revision = await migration_revision(process.database.reads)
@@ -66,5 +65,5 @@ async def _database(process: Process) -> Verdict:
     return "ok" if is_current_or_newer(revision) else "not migrated"
 
 
-async def _redis(process: Process) -> Verdict:
+async def _redis(process: Process) -> str:
     return "ok" if await process.redis.answers() else "down"

@@ -66,5 +66,8 @@ class AttemptLimits:
 
 
 async def _count_and_age(redis: Redis, key: str) -> tuple[int, int]:
-    count, seconds = await redis.pipeline(transaction=False).get(key).ttl(key).execute()
+    pipeline = redis.pipeline(transaction=False)
+    pipeline.get(key)
+    pipeline.ttl(key)
+    count, seconds = await pipeline.execute()
     return int(count or 0), int(seconds)

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from todo_core.settings import RedisSettings
 
@@ -22,15 +23,19 @@ class RedisGate:
     def __init__(self, settings: RedisSettings) -> None:
         self.key_prefix = settings.key_prefix
         seconds = settings.timeout_ms / 1_000
-        password = settings.password.get_secret_value() if settings.password else None
+        options: dict[str, Any] = {}
+        if settings.password is not None:
+            options["password"] = settings.password.get_secret_value()
         self._redis: Redis = Redis.from_url(
             settings.url.get_secret_value(),
-            **({"password": password} if password else {}),
+            **options,
             socket_timeout=seconds,
             socket_connect_timeout=seconds,
             retry=Retry(NoBackoff(), 0),
-            # The server's own notices of maintenance are for clusters, and not every managed Redis knows the command.
+            # Neither is for us, and each would cost a command on every new connection: the client's name for the server
+            # (Redis 7.2; managed ones are older) and a managed cluster's notices of maintenance.
             driver_info=None,
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
         self._pause = settings.retry_after_ms / 1_000
         self._shut_until = 0.0

@@ -125,7 +125,8 @@ class ReadPool:
             Unavailable: no connection was free in time.
         """
         async with self._connection() as connection:
-            return await connection.fetch(statement, *parameters)
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *parameters)
+            return rows
 
     async def fetchrow(self, statement: str, *parameters: object) -> asyncpg.Record | None:
         """The first row, if any.

@@ -1,7 +1,8 @@
 """What can go wrong, said once. A door turns each kind into its own protocol's answer; core knows no HTTP."""
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 
@@ -14,7 +15,7 @@ class Fault:
 
     field: str
     rule: str
-    params: Mapping[str, object] = field(default_factory=dict)
+    params: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
 class AppError(Exception):

@@ -36,9 +36,9 @@ class Account(SQLModel, table=True):
     """Access tokens carry it; raising it ends them all."""
     change_seq: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
     """Raised under the row's lock by every change of the account's todos: orders changes, and versions cached lists."""
-    changed_at: datetime = Field(sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
+    changed_at: datetime = Field(default=None, sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
     """When change_seq was last raised. Strictly increasing within the account."""
-    created_at: datetime = Field(sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
+    created_at: datetime = Field(default=None, sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
 
 
 class RefreshToken(SQLModel, table=True):
@@ -55,6 +55,6 @@ class RefreshToken(SQLModel, table=True):
     account_id: UUID = Field(foreign_key="accounts.id", ondelete="CASCADE")
     family_id: UUID
     token_hash: bytes = Field(sa_type=LargeBinary)
-    created_at: datetime = Field(sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
+    created_at: datetime = Field(default=None, sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
     expires_at: datetime = Field(sa_type=Instant)
     used_at: datetime | None = Field(default=None, sa_type=Instant)

@@ -158,7 +158,7 @@ class AccountRepository:
         """The token, whether it has expired, and whose it is. Locked, so that it is used once."""
         row = (
             await self._session.execute(
-                select(RefreshToken, col(RefreshToken.expires_at) <= func.now(), Account.auth_version)
+                select(RefreshToken, col(RefreshToken.expires_at) <= func.now(), col(Account.auth_version))
                 .join(Account, col(Account.id) == RefreshToken.account_id)
                 .where(col(RefreshToken.token_hash) == token_hash)
                 .with_for_update(of=RefreshToken)
