@@ -22,6 +22,10 @@ DEVELOPMENT_DATABASE_URL = "postgresql://todo:todo@127.0.0.1:5432/todo"
 MINIMUM_SECRET_BYTES = 32
 """RFC 7518, section 3.2: an HS256 key is at least as long as the hash, 256 bits."""
 
+LONGEST_MS = 2_147_483_647
+"""PostgreSQL's own limit for its time limits."""
+_NO_URL = "is not a URL; in its password, [ ] / ? # @ : and % must be percent-encoded"
+
 Environment = Literal["development", "test", "production"]
 
 
@@ -64,6 +68,8 @@ def _read_secret(path: Path, name: str) -> str:
         return path.read_text(encoding="utf-8").rstrip("\r\n")
     except OSError as error:
         raise ConfigurationError(f"{name}: cannot read {path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{name}: {path} is not text in UTF-8.") from error
 
 
 def variable_name(settings_cls: type[BaseSettings], field_name: str) -> str:
@@ -72,7 +78,8 @@ def variable_name(settings_cls: type[BaseSettings], field_name: str) -> str:
 
 
 class _Settings(BaseSettings):
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True)
+    # hide_input_in_errors: a traceback that escapes to a log must not carry a secret.
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
     @classmethod
     def settings_customise_sources(
@@ -107,16 +114,18 @@ class DatabaseSettings(_Settings):
     read_pool_size: int = Field(5, ge=1, le=200, description="connections a process keeps for hot reads")
     pool_timeout_seconds: float = Field(5.0, gt=0, description="seconds a request waits for a connection, then 503")
     connect_timeout_seconds: float = Field(5.0, gt=0, description="seconds to open a connection")
-    statement_timeout_ms: int = Field(5_000, ge=1, description="milliseconds after which PostgreSQL ends a statement")
-    lock_timeout_ms: int = Field(2_000, ge=1, description="milliseconds a statement waits for a lock")
+    statement_timeout_ms: int = Field(
+        5_000, ge=1, le=LONGEST_MS, description="milliseconds after which PostgreSQL ends a statement"
+    )
+    lock_timeout_ms: int = Field(2_000, ge=1, le=LONGEST_MS, description="milliseconds a statement waits for a lock")
     idle_in_transaction_timeout_ms: int = Field(
-        15_000, ge=1, description="milliseconds after which a transaction that does nothing is ended"
+        15_000, ge=1, le=LONGEST_MS, description="milliseconds after which a transaction that does nothing is ended"
     )
     migration_lock_timeout_ms: int = Field(
-        3_000, ge=1, description="milliseconds a migration waits for a table lock before it gives up"
+        3_000, ge=1, le=LONGEST_MS, description="milliseconds a migration waits for a table lock before it gives up"
     )
     migration_statement_timeout_ms: int = Field(
-        900_000, ge=1, description="milliseconds one statement of a migration may take"
+        900_000, ge=1, le=LONGEST_MS, description="milliseconds one statement of a migration may take"
     )
 
     @field_validator("url")
@@ -126,6 +135,10 @@ class DatabaseSettings(_Settings):
         scheme, separator, rest = url.get_secret_value().partition("://")
         if not separator or scheme.partition("+")[0] not in {"postgresql", "postgres"}:
             raise ValueError("must start with postgresql://")
+        try:
+            urlsplit(f"postgresql://{rest}")
+        except ValueError:
+            raise ValueError(_NO_URL) from None
         return SecretStr(f"postgresql://{rest}")
 
 
@@ -136,9 +149,24 @@ class RedisSettings(_Settings):
 
     url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="redis://, rediss:// (TLS) or unix://")
     password: SecretStr | None = Field(None, description="replaces the password in the URL")
-    timeout_ms: int = Field(250, ge=1, description="milliseconds to connect or to answer; then it counts as down")
-    retry_after_ms: int = Field(1_000, ge=1, description="milliseconds that a Redis which failed is left alone")
+    timeout_ms: int = Field(
+        250, ge=1, le=LONGEST_MS, description="milliseconds to connect or to answer; then it counts as down"
+    )
+    retry_after_ms: int = Field(
+        1_000, ge=1, le=LONGEST_MS, description="milliseconds that a Redis which failed is left alone"
+    )
     key_prefix: str = Field("todo", pattern=r"^[a-z0-9_-]+$", description="first part of every key")
+
+    @field_validator("url")
+    @classmethod
+    def _is_redis(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("must start with redis://, rediss:// or unix://")
+        try:
+            _ = urlsplit(url.get_secret_value()).port
+        except ValueError:
+            raise ValueError(_NO_URL) from None
+        return url
 
 
 class CacheSettings(_Settings):
@@ -174,7 +202,9 @@ class TokenSettings(_Settings):
         description="key-id:secret, comma-separated; the first signs, all verify, so that keys rotate",
     )
     access_seconds: int = Field(900, ge=1, le=86_400, description="seconds an access token lives")
-    refresh_seconds: int = Field(2_592_000, ge=1, description="seconds a refresh token lives if it is not used")
+    refresh_seconds: int = Field(
+        2_592_000, ge=1, le=315_360_000, description="seconds a refresh token lives if it is not used"
+    )
 
     @property
     def key_ring(self) -> dict[str, str]:
@@ -270,9 +300,12 @@ class Settings:
         default_secret = DEVELOPMENT_KEY.partition(":")[2]
         if default_secret in self.tokens.key_ring.values():
             problems.append("TOKEN_KEYS: this is the development key. Make one: openssl rand -hex 32.")
-        url = urlsplit(self.database.url.get_secret_value())
-        if url.username == "todo" and url.password == "todo" and self.database.password is None:  # noqa: S105 - the default, refused here
-            problems.append("DATABASE_URL: this is the development password; set DATABASE_URL or DATABASE_PASSWORD.")
+        if self.database.password is not None:
+            name, password = "DATABASE_PASSWORD", self.database.password.get_secret_value()
+        else:
+            name, password = "DATABASE_URL", urlsplit(self.database.url.get_secret_value()).password or ""
+        if password == urlsplit(DEVELOPMENT_DATABASE_URL).password:
+            problems.append(f"{name}: this is the development password; set DATABASE_URL or DATABASE_PASSWORD.")
         if problems:
             raise ConfigurationError("ENVIRONMENT=production refuses to start:\n  " + "\n  ".join(problems))
 
@@ -287,8 +320,8 @@ def _pick(concern: type[_S], given: Mapping[type[_Settings], _Settings]) -> _S:
 
 def _sentences(error: ValidationError) -> str:
     concern = next(model for model in Settings.CONCERNS if model.__name__ == error.title)
-    lines = (
-        f"{variable_name(concern, str(item['loc'][0])) if item['loc'] else error.title}: {item['msg']}."
-        for item in error.errors(include_input=False, include_url=False)
-    )
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        name = variable_name(concern, str(item["loc"][0])) if item["loc"] else error.title
+        lines.append(f"{name}: {item['msg'].removeprefix('Value error, ')}.")
     return "The settings are not valid:\n  " + "\n  ".join(lines)
