@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Request, Response
 from pydantic import BaseModel, ConfigDict
 
 from todo_api.dependencies import Accounts, CurrentUser, ProcessDep
-from todo_api.fields import Email, GivenPassword, Locale, Password, TimeZone, Username, omitted
+from todo_api.fields import Email, GivenPassword, Locale, Login, Password, TimeZone, Username, omitted
 from todo_api.openapi import problems
 from todo_api.problems import language_of
 from todo_api.routing import Route
@@ -70,8 +70,8 @@ class TokenForm(BaseModel):
     """OAuth2's token request (RFC 6749, sections 4.3.2 and 6). Fields that are not known are ignored, as it wants."""
 
     grant_type: str = "password"
-    username: str | None = None
-    password: str | None = None
+    username: Login | None = None
+    password: GivenPassword | None = None
     refresh_token: str | None = None
     scope: str = ""
     client_id: str | None = None
@@ -135,6 +135,7 @@ async def token(
         except InvalidGrant:
             await process.limits.note_failed_sign_in(address, form.username)
             raise
+        await process.limits.check_sign_in(address, form.username)
     else:
         raise UnsupportedGrantType
     return TokenAnswer(access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token)

@@ -161,9 +161,7 @@ def _versions(header: str | None) -> frozenset[int] | None:
 
 
 async def get_expected_versions(
-    if_match: Annotated[
-        str | None, Header(description="ETag last seen: 412 if the todo has changed since", examples=['"3"'])
-    ] = None,
+    if_match: Annotated[str | None, Header(description="ETag last seen: 412 if the todo has changed since")] = None,
 ) -> frozenset[int] | None:
     """If-Match (RFC 9110, section 13.1.1)."""
     return _versions(if_match)
@@ -171,7 +169,7 @@ async def get_expected_versions(
 
 async def get_known_versions(
     if_none_match: Annotated[
-        str | None, Header(description="ETag last seen: 304 if the todo is still the same", examples=['"3"'])
+        str | None, Header(description="ETag last seen: 304 if the todo is still the same")
     ] = None,
 ) -> frozenset[int]:
     """If-None-Match (RFC 9110, section 13.1.2)."""

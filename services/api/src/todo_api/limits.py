@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from todo_api.problems import TooManyRequests
 from todo_api.redis_gate import RedisGate
+from todo_core.accounts.service import login_key
 from todo_core.settings import RateLimitSettings
 
 _COUNT = """
@@ -27,7 +28,7 @@ class AttemptLimits:
         self._settings = settings
 
     async def check_sign_in(self, address: str, login: str) -> None:
-        """Call before a password is checked.
+        """Call before a password is checked, and once more when it was right: it may be one of many tried at once.
 
         Raises:
             TooManyRequests: this address has failed too often on this name.
@@ -40,10 +41,15 @@ class AttemptLimits:
             raise TooManyRequests(retry_after=max(1, seconds))
 
     async def note_failed_sign_in(self, address: str, login: str) -> None:
-        """Call when the password was wrong."""
-        if self._settings.enabled:
-            key = self._sign_in_key(address, login)
-            await self._redis.attempt(lambda redis: redis.eval(_COUNT, 1, key, self._settings.sign_in_window_seconds))
+        """Call when the password was wrong.
+
+        Raises:
+            TooManyRequests: others that were tried at once have used up the limit; nobody learns about this one.
+        """
+        if not self._settings.enabled:
+            return
+        window = self._settings.sign_in_window_seconds
+        await self._count(self._sign_in_key(address, login), window, limit=self._settings.sign_in_failures)
 
     async def note_registration(self, address: str) -> None:
         """Call before an account is opened.
@@ -54,14 +60,17 @@ class AttemptLimits:
         if not self._settings.enabled:
             return
         key = f"{self._redis.key_prefix}:registrations:{address}"
-        window = self._settings.registration_window_seconds
+        await self._count(key, self._settings.registration_window_seconds, limit=self._settings.registrations)
+
+    async def _count(self, key: str, window: int, *, limit: int) -> None:
         count = await self._redis.attempt(lambda redis: redis.eval(_COUNT, 1, key, window)) or 0
-        if int(count) > self._settings.registrations:
+        if int(count) > limit:
             _, seconds = await self._redis.attempt(lambda redis: _count_and_age(redis, key)) or (0, window)
             raise TooManyRequests(retry_after=max(1, seconds))
 
     def _sign_in_key(self, address: str, login: str) -> str:
-        name = hashlib.blake2s(login.casefold().encode("utf-8", "replace"), digest_size=16).hexdigest()
+        # As accounts compare it: one name has thousands of spellings.
+        name = hashlib.blake2s(login_key(login).encode("utf-8", "replace"), digest_size=16).hexdigest()
         return f"{self._redis.key_prefix}:sign-in:{address}:{name}"
 
 

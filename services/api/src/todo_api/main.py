@@ -65,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     routers = (todos.router, accounts.router, health.router)  # the hot routes first: they are tried in order
+    app.state.routers = routers
     for router in routers:
         app.include_router(router)
     if settings.api.docs_enabled:

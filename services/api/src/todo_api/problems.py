@@ -5,8 +5,9 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -193,7 +194,22 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
         HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
         HTTPStatus.BAD_REQUEST: "malformed_body",
     }.get(HTTPStatus(error.status_code), "http_error")
-    return problem(request.scope, code, status=error.status_code, headers=error.headers)
+    headers = dict(error.headers or {})
+    if code == "method_not_allowed":
+        headers["Allow"] = ", ".join(sorted(_allowed_methods(request)))
+    return problem(request.scope, code, status=error.status_code, headers=headers)
+
+
+def _allowed_methods(request: Request) -> set[str]:
+    """Those of all the operations at this path; Starlette names only those of the first."""
+    routers: tuple[APIRouter, ...] = request.app.state.routers
+    return {
+        method
+        for router in routers
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.path_regex.match(request.scope["path"])
+        for method in route.methods or ()
+    } or {"GET"}
 
 
 def install(app: FastAPI) -> None:

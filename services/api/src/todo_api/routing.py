@@ -26,7 +26,8 @@ class Route(APIRoute):
 
         async def check_then_handle(request: Request) -> Response:
             sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            if sent != expected and (sent or request.headers.get("content-length", "0") != "0"):
+            has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+            if sent != expected and (sent or has_body):
                 raise UnsupportedMediaType(expected)
             return await handle(request)
 

@@ -46,6 +46,8 @@ _OUTAGES = (
     asyncpg.exceptions.LockNotAvailableError,
     asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
     asyncpg.exceptions.ReadOnlySQLTransactionError,  # a failover under way
+    asyncpg.exceptions.InvalidAuthorizationSpecificationError,  # not let in: a password that was changed
+    asyncpg.exceptions.InvalidCatalogNameError,  # no such database (yet)
     OSError,
     TimeoutError,
 )
@@ -195,9 +197,10 @@ class Database:
             max_overflow=0,
             pool_timeout=settings.pool_timeout_seconds,
             pool_use_lifo=True,
+            hide_parameters=True,  # an error's text ends up in the log, and they are what people wrote
         )
         event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
-        self.sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False)
+        self.sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False, autoflush=False)
         self.reads = ReadPool(settings)
 
     async def close(self) -> None:

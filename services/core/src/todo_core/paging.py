@@ -8,7 +8,7 @@ import base64
 import binascii
 import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import orjson
@@ -52,8 +52,17 @@ def decode_cursor(query: str, cursor: str, *, key_is_instant: bool) -> Place:
         if digest != _digest(query, body):
             raise Invalid(Fault("cursor", "cursor"))
         key, row_id = orjson.loads(body)
-        if key is not None and key_is_instant:
-            key = datetime.fromisoformat(key)
-        return Place(key, UUID(row_id))
-    except (binascii.Error, UnicodeEncodeError, ValueError, TypeError, AttributeError) as error:
+        return Place(None if key is None else _instant(key) if key_is_instant else _text(key), UUID(row_id))
+    except (binascii.Error, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise Invalid(Fault("cursor", "cursor")) from error
+
+
+# The digest keeps queries apart, not forgers out: what a cursor holds is checked as any other input.
+def _instant(key: str) -> datetime:
+    return datetime.fromisoformat(key).astimezone(UTC)
+
+
+def _text(key: object) -> str:
+    if not isinstance(key, str) or "\x00" in key:
+        raise ValueError("no sort key")
+    return key

@@ -134,12 +134,6 @@ class AccountRepository:
         """Remove the account; foreign keys take along all that is its own."""
         await self._session.execute(delete(Account).where(col(Account.id) == account_id))
 
-    async def set_password_hash(self, account_id: UUID, password_hash: str) -> None:
-        """Replace the hash and nothing else."""
-        await self._session.execute(
-            update(Account).where(col(Account.id) == account_id).values(password_hash=password_hash)
-        )
-
     async def add_refresh_token(
         self, account_id: UUID, family_id: UUID, token_hash: bytes, lifetime: timedelta
     ) -> None:
@@ -155,16 +149,29 @@ class AccountRepository:
         await self._session.flush()
 
     async def lock_refresh_token(self, token_hash: bytes) -> tuple[RefreshToken, bool, Principal] | None:
-        """The token, whether it has expired, and whose it is. Locked, so that it is used once."""
-        row = (
+        """The token, whether it has expired, and whose it is.
+
+        Its account is locked first, as by every change: a token is used once, a family that ends has no member on its
+        way, and a new password does not meet a refresh half-way.
+        """
+        token_is_this = col(RefreshToken.token_hash) == token_hash
+        owner = (
             await self._session.execute(
-                select(RefreshToken, col(RefreshToken.expires_at) <= func.now(), col(Account.auth_version))
-                .join(Account, col(Account.id) == RefreshToken.account_id)
-                .where(col(RefreshToken.token_hash) == token_hash)
-                .with_for_update(of=RefreshToken)
+                select(col(Account.id), col(Account.auth_version))
+                .join(RefreshToken, col(RefreshToken.account_id) == Account.id)
+                .where(token_is_this)
+                .with_for_update(of=Account)
             )
         ).first()
-        return None if row is None else (row[0], row[1], Principal(row[0].account_id, row[2]))
+        if owner is None:
+            return None
+        # Read only now: it may have been used, or be gone, since the lock was asked for.
+        row = (
+            await self._session.execute(
+                select(RefreshToken, col(RefreshToken.expires_at) <= func.now()).where(token_is_this)
+            )
+        ).first()
+        return None if row is None else (row[0], row[1], Principal(*owner))
 
     async def mark_used(self, token: RefreshToken) -> None:
         """Note the time of use."""

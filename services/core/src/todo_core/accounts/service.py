@@ -64,6 +64,11 @@ def email_key(email: str) -> str:
     return unicodedata.normalize("NFC", email).casefold()
 
 
+def login_key(login: str) -> str:
+    """What a login is compared by: an e-mail address or a username, told apart by the @ that no username has."""
+    return email_key(login) if "@" in login else username_key(login)
+
+
 class AccountService:
     """Rules only: the statements are the repository's, the commit is the edge's."""
 
@@ -107,13 +112,19 @@ class AccountService:
         Raises:
             InvalidGrant: no account has this name and password.
         """
-        key = {"email_key": email_key(login)} if "@" in login else {"username_key": username_key(login)}
-        found = await self._reads.credentials(**key)
+        field = "email_key" if "@" in login else "username_key"
+        found = await self._reads.credentials(**{field: login_key(login)})
         matches = await self._passwords.verify(password, found.password_hash if found else None)
         if found is None or not matches:
             raise InvalidGrant
-        if self._passwords.is_outdated(found.password_hash):
-            await self._accounts.set_password_hash(found.principal.id, await self._passwords.hash(password))
+        outdated = self._passwords.is_outdated(found.password_hash)
+        new_hash = await self._passwords.hash(password) if outdated else None
+        # A check takes its time. A password that was replaced meanwhile must neither sign in nor come back.
+        account = await self._accounts.get(found.principal, lock=True)
+        if account is None:
+            raise InvalidGrant
+        if new_hash is not None:
+            account.password_hash = new_hash
         return await self._new_pair(found.principal, new_id())
 
     async def refresh(self, refresh_token: str) -> TokenPair:

@@ -14,6 +14,7 @@ from todo_core.errors import Unauthenticated
 from todo_core.settings import TokenSettings
 
 _ALGORITHM = "HS256"
+_OPTIONS = {"require_exp": True, "require_sub": True, "verify_exp": False}  # expiry is by our own clock
 _REMEMBERED = 10_000
 
 
@@ -62,6 +63,8 @@ class AccessTokens:
         if remembered is not None and remembered[0] > clock.now().timestamp():
             return remembered[1]
         expires_at, principal = self._decode(token)
+        if expires_at <= clock.now().timestamp():
+            raise Unauthenticated
         self._verified[token] = expires_at, principal
         if len(self._verified) > _REMEMBERED:
             self._verified.popitem(last=False)
@@ -71,7 +74,7 @@ class AccessTokens:
         try:
             key = self._keys[jwt.get_unverified_header(token)["kid"]]
             # The algorithm is pinned, or a token could choose its own (CVE-2024-33663).
-            claims: dict[str, Any] = jwt.decode(token, key, [_ALGORITHM], {"require_exp": True, "require_sub": True})
+            claims: dict[str, Any] = jwt.decode(token, key, [_ALGORITHM], _OPTIONS)
             return float(claims["exp"]), Principal(UUID(claims["sub"]), int(claims["ver"]))
         except (JWTError, KeyError, TypeError, ValueError) as error:
             raise Unauthenticated from error
