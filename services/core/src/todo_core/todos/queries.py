@@ -61,50 +61,58 @@ class ListQuery:
 
 @lru_cache(maxsize=512)
 def page_statement(
-    sort: Sort, *, completed: bool | None, due_before: bool, due_after: bool, continues: bool, without_key: bool
+    sort: Sort,
+    limit: int,
+    *,
+    completed: bool | None,
+    due_before: bool,
+    due_after: bool,
+    continues: bool,
+    without_key: bool,
 ) -> str:
     """The statement for one page, or for the part of it whose rows have no sort key.
 
-    Its parameters, in order: account id, token version, limit; then the key and id continued from (only the id where
-    there is no key), `due_after`, `due_before`: those that apply. It gives one row even for an empty page (with a null
-    id), and none if the account is gone.
+    Its parameters, in order: account id, token version; then the key and id continued from (only the id where there is
+    no key), `due_after`, `due_before`: those that apply. The limit is part of the text, for PostgreSQL to plan with. It
+    gives one row even for an empty page (with a null id), and none if the account is gone.
     """
     column = f"t.{sort.column}"
     direction, beyond = ("DESC", "<") if sort.descending else ("ASC", ">")
     conditions = ["t.owner_id = $1"]
-    next_parameter = 4
+    next_parameter = 3
     if sort.nullable:
         conditions.append(f"{column} IS {'' if without_key else 'NOT '}NULL")
     if continues and without_key:
-        conditions.append(f"t.id {beyond} $4::uuid")
-        next_parameter = 5
+        conditions.append(f"t.id {beyond} $3::uuid")
+        next_parameter = 4
     elif continues:
         key_type = "timestamptz" if sort.key_is_instant else "text"
-        conditions.append(f"({column}, t.id) {beyond} ($4::{key_type}, $5::uuid)")
-        next_parameter = 6
+        conditions.append(f"({column}, t.id) {beyond} ($3::{key_type}, $4::uuid)")
+        next_parameter = 5
     for applies, comparison in ((due_after, ">="), (due_before, "<")):
         if applies:
             conditions.append(f"t.due_at {comparison} ${next_parameter}::timestamptz")
             next_parameter += 1
     halves = [f"{'' if half else 'NOT '}t.completed" for half in (True, False) if completed in (None, half)]
+    order = f"{column} {direction}, t.id {direction}"
+    # Each half is ordered and cut off by itself: PostgreSQL cannot push either into a branch of a UNION ALL.
     # S608, here and below: nothing but the constants above goes into the text.
     selects = " UNION ALL ".join(
-        f"SELECT {_qualified('t')}, {column} AS sort_key FROM todos t"  # noqa: S608
-        f" WHERE {' AND '.join([*conditions, half])}"
+        f"(SELECT {_qualified('t')}, {column} AS sort_key FROM todos t"  # noqa: S608
+        f" WHERE {' AND '.join([*conditions, half])} ORDER BY {order} LIMIT {limit})"
         for half in halves
     )
-    order = f"sort_key {direction}, id {direction}"
     return (
         f"SELECT {_qualified('p')}, p.sort_key"  # noqa: S608
-        f" FROM accounts a LEFT JOIN (SELECT * FROM ({selects}) u ORDER BY {order} LIMIT $3) p ON true"
+        f" FROM accounts a LEFT JOIN ({selects}) p ON true"
         f" WHERE a.id = $1 AND a.auth_version = $2"
-        f" ORDER BY p.sort_key {direction}, p.id {direction}"
+        f" ORDER BY p.sort_key {direction}, p.id {direction} LIMIT {limit}"
     )
 
 
-def page_parameters(query: ListQuery, place: Place | None, *, limit: int, without_key: bool) -> list[object]:
+def page_parameters(query: ListQuery, place: Place | None, *, without_key: bool) -> list[object]:
     """What follows the account in the statement's parameters."""
-    parameters: list[object] = [limit]
+    parameters: list[object] = []
     if place is not None:
         parameters += [place.id] if without_key else [place.key, place.id]
     parameters += [bound for bound in (query.due_after, query.due_before) if bound is not None]

@@ -53,13 +53,14 @@ class TodoReads:
     ) -> list[asyncpg.Record] | None:
         statement = page_statement(
             sort,
+            limit,
             completed=query.completed,
             due_before=query.due_before is not None,
             due_after=query.due_after is not None,
             continues=place is not None,
             without_key=without_key,
         )
-        parameters = page_parameters(query, place, limit=limit, without_key=without_key)
+        parameters = page_parameters(query, place, without_key=without_key)
         rows = await self._reads.fetch(statement, owner.id, owner.auth_version, *parameters)
         if not rows:
             return None
