@@ -44,8 +44,8 @@ class Process:
         """Make every part. Opens no connection yet: a process starts while PostgreSQL or Redis is down."""
         database = Database(settings.database)
         redis = RedisGate(settings.redis)
-        account_reads = AccountReads(database.reads)
-        browser = TodoBrowser(TodoReads(database.reads))
+        account_reads = AccountReads(database.statements)
+        browser = TodoBrowser(TodoReads(database.statements))
         return cls(
             settings=settings,
             database=database,
@@ -128,12 +128,6 @@ async def get_todos(session: SessionDep) -> TodoService:
     return TodoService(TodoRepository(session), AccountRepository(session))
 
 
-async def get_lists(request: Request) -> TodoLists:
-    """Pages of todos."""
-    process: Process = request.app.state.process
-    return process.lists
-
-
 async def get_browser(request: Request) -> TodoBrowser:
     """Single todos."""
     process: Process = request.app.state.process
@@ -142,7 +136,6 @@ async def get_browser(request: Request) -> TodoBrowser:
 
 Accounts = Annotated[AccountService, Depends(get_accounts)]
 Todos = Annotated[TodoService, Depends(get_todos)]
-Lists = Annotated[TodoLists, Depends(get_lists)]
 Browser = Annotated[TodoBrowser, Depends(get_browser)]
 TodoId = Annotated[UUID, Path(description="the todo's id")]
 

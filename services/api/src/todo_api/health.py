@@ -57,7 +57,7 @@ async def readyz(process: ProcessDep, request: Request) -> Response:
 async def _database(process: Process) -> str:
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            revision = await migration_revision(process.database.reads)
+            revision = await migration_revision(process.database.statements)
     except Exception as error:
         if not is_outage(error):
             raise

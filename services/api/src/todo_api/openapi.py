@@ -11,6 +11,17 @@ from todo_api.problems import MEDIA_TYPE
 Responses = dict[int | str, dict[str, Any]]
 
 
+def query_parameters(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's fields as query parameters: for the `openapi_extra` of an operation that reads them itself."""
+    schema = model.model_json_schema()
+    parameters = []
+    for name, field in schema["properties"].items():
+        description = field.pop("description", "")
+        field.pop("title", None)
+        parameters.append({"name": name, "in": "query", "required": False, "description": description, "schema": field})
+    return {"parameters": parameters}
+
+
 class FieldProblem(BaseModel):
     """One field that breaks one rule."""
 

@@ -1,16 +1,16 @@
 """Todos over HTTP."""
 
 from datetime import datetime
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, StrictBool
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
 
 from todo_api.answers import not_modified, page_answer, todo_answer
-from todo_api.dependencies import Browser, CurrentUser, ExpectedVersions, KnownVersions, Lists, TodoId, Todos
+from todo_api.dependencies import Browser, CurrentUser, ExpectedVersions, KnownVersions, ProcessDep, TodoId, Todos
 from todo_api.fields import Description, QueryTimestamp, Timestamp, Title, omitted
-from todo_api.openapi import NOT_MODIFIED, one_todo, problems
+from todo_api.openapi import NOT_MODIFIED, one_todo, problems, query_parameters
 from todo_api.routing import Route
 from todo_core.todos.queries import ListQuery, SortName
 
@@ -90,15 +90,37 @@ async def create_todo(body: TodoCreate, user: CurrentUser, todos: Todos, request
     return todo_answer(todo, status=201, location=f"{request.scope.get('root_path', '')}/todos/{todo.id}")
 
 
-@router.get("/", response_model=TodoPage, summary="List todos", responses=problems(401, 422))
-async def list_todos(user: CurrentUser, query: Annotated[TodoListQuery, Query()], lists: Lists) -> Response:
+@router.get(
+    "/",
+    response_model=TodoPage,
+    summary="List todos",
+    responses=problems(401, 422),
+    openapi_extra=query_parameters(TodoListQuery),
+)
+async def list_todos(request: Request, user: CurrentUser, process: ProcessDep) -> Response:
     """Your todos, a page at a time.
 
     Follow `next_cursor` to the end: no page skips or repeats a todo whose sort key stays as it was, whatever is
     written meanwhile. Every page costs the same, however deep.
     """
+    query = _list_query(request)
     asked = ListQuery(query.sort, query.limit, query.completed, query.due_before, query.due_after)
-    return page_answer(await lists.page(user, asked, query.cursor))
+    return page_answer(await process.lists.page(user, asked, query.cursor))
+
+
+_FIRST_PAGE = TodoListQuery()
+
+
+def _list_query(request: Request) -> TodoListQuery:
+    """The query string, checked by its model. FastAPI would do the same in ten times the time, on the hottest route."""
+    if not request.scope["query_string"]:
+        return _FIRST_PAGE
+    try:
+        return TodoListQuery.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**item, "loc": ("query", *item["loc"])} for item in error.errors(include_url=False)]
+        ) from None
 
 
 @router.get(

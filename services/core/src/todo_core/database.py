@@ -104,7 +104,7 @@ def _limits(settings: DatabaseSettings) -> dict[str, str]:
     }
 
 
-class ReadPool:
+class StatementPool:
     """Plain asyncpg connections for static statements, each its own transaction: no ORM session, no BEGIN.
 
     asyncpg's own pool is not used: it costs twice as much as the statement itself, and under load it does not serve in
@@ -114,7 +114,7 @@ class ReadPool:
     def __init__(self, settings: DatabaseSettings) -> None:
         self._settings = settings
         self._timeout = settings.pool_timeout_seconds
-        self._slots = asyncio.Semaphore(settings.read_pool_size)
+        self._slots = asyncio.Semaphore(settings.statement_pool_size)
         self._idle: list[asyncpg.Connection] = []
         self._open: set[asyncpg.Connection] = set()
 
@@ -156,7 +156,7 @@ class ReadPool:
                 if not connection.is_closed():
                     return connection
                 self._open.discard(connection)
-            connection = await connect(self._settings, server_settings=_limits(self._settings) | _READ_SETTINGS)
+            connection = await connect(self._settings, server_settings=_limits(self._settings) | _STATEMENT_SETTINGS)
             await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")
             self._open.add(connection)
             return connection
@@ -179,7 +179,7 @@ class ReadPool:
         self._open.clear()
 
 
-_READ_SETTINGS = {
+_STATEMENT_SETTINGS = {
     # Planned once a connection, not once a request: planning takes longer than reading a page. The statements are
     # written so that one plan suits every parameter (tests/integration/test_explain.py).
     "plan_cache_mode": "force_generic_plan",
@@ -202,11 +202,11 @@ class Database:
         )
         event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
         self.sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False, autoflush=False)
-        self.reads = ReadPool(settings)
+        self.statements = StatementPool(settings)
 
     async def close(self) -> None:
         """Close both pools."""
-        await self.reads.close()
+        await self.statements.close()
         await self.engine.dispose()
 
 
@@ -216,10 +216,10 @@ def _refuse_closed(dbapi_connection: Any, *_: object) -> None:
         raise DisconnectionError
 
 
-async def migration_revision(reads: ReadPool) -> str | None:
+async def migration_revision(statements: StatementPool) -> str | None:
     """The migration that the database is at; None if it was never migrated."""
     try:
-        row = await reads.fetchrow("SELECT version_num FROM alembic_version")
+        row = await statements.fetchrow("SELECT version_num FROM alembic_version")
     except asyncpg.UndefinedTableError:
         return None
     return None if row is None else row["version_num"]

@@ -12,7 +12,7 @@ from sqlmodel import col
 
 from todo_core.accounts.models import Account, RefreshToken
 from todo_core.accounts.tokens import Principal
-from todo_core.database import ReadPool, violated_constraint
+from todo_core.database import StatementPool, violated_constraint
 
 _LIST_VERSION = (
     "SELECT change_seq || '-' || (extract(epoch FROM changed_at) * 1000000)::bigint"
@@ -36,7 +36,7 @@ class Credentials:
 class AccountReads:
     """Reads that need no transaction. None holds a connection while a password is checked."""
 
-    def __init__(self, reads: ReadPool) -> None:
+    def __init__(self, reads: StatementPool) -> None:
         self._reads = reads
 
     async def credentials(self, *, username_key: str | None = None, email_key: str | None = None) -> Credentials | None:

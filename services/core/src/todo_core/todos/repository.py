@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from todo_core.accounts.tokens import Principal
-from todo_core.database import ReadPool
+from todo_core.database import StatementPool
 from todo_core.paging import Place
 from todo_core.todos.models import Todo
 from todo_core.todos.queries import COLUMNS, ListQuery, Sort, page_parameters, page_statement
@@ -23,7 +23,7 @@ _ONE = (
 class TodoReads:
     """The hot reads. Each checks in its one statement that the account still stands behind the token."""
 
-    def __init__(self, reads: ReadPool) -> None:
+    def __init__(self, reads: StatementPool) -> None:
         self._reads = reads
 
     async def page(self, owner: Principal, query: ListQuery, place: Place | None) -> list[asyncpg.Record] | None:
