@@ -172,9 +172,14 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     if any(item["type"] == "json_invalid" for item in items):
         return problem(request.scope, "malformed_body")
     faults = [_fault(item) for item in items]
-    if getattr(request.scope.get("route"), "name", None) == "token":
-        return problem(request.scope, "invalid_request", faults=faults)
-    return problem(request.scope, "validation_failed", faults=faults)
+    return problem(
+        request.scope, "invalid_request" if _is_token_request(request) else "validation_failed", faults=faults
+    )
+
+
+def _is_token_request(request: Request) -> bool:
+    """Whether an OAuth2 client waits for the answer."""
+    return getattr(request.scope.get("route"), "name", None) == "token"
 
 
 def _fault(item: Mapping[str, Any]) -> tuple[str, Fault]:
@@ -192,7 +197,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     code = {
         HTTPStatus.NOT_FOUND: "not_found",
         HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
-        HTTPStatus.BAD_REQUEST: "malformed_body",
+        HTTPStatus.BAD_REQUEST: "invalid_request" if _is_token_request(request) else "malformed_body",
     }.get(HTTPStatus(error.status_code), "http_error")
     headers = dict(error.headers or {})
     if code == "method_not_allowed":
