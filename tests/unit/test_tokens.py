@@ -1,0 +1,209 @@
+"""Access tokens: whom they speak for, for how long, and what is none."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from jose import jwt
+
+from todo_core import clock
+from todo_core.accounts import tokens
+from todo_core.accounts.tokens import AccessTokens, Principal
+from todo_core.errors import Unauthenticated
+from todo_core.settings import TokenSettings
+
+OLD = "old:0123456789abcdef0123456789abcdef"
+NEW = "new:fedcba9876543210fedcba9876543210"
+LIN = Principal(uuid4(), 3)
+START = datetime(2026, 12, 1, 9, tzinfo=UTC)
+Later = Callable[[float], None]
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Later:
+    """Moves the clock, which stands still otherwise: `later(900)` is fifteen minutes after the start."""
+
+    def move(seconds: float) -> None:
+        monkeypatch.setattr(clock, "now", lambda: START + timedelta(seconds=seconds))
+
+    move(0)
+    return move
+
+
+def access_tokens(keys: str = OLD, *, seconds: int = 900) -> AccessTokens:
+    return AccessTokens(TokenSettings(keys=keys, access_seconds=seconds))
+
+
+def signed(
+    claims: dict[str, Any], *, key: str = OLD.partition(":")[2], algorithm: str = "HS256", **headers: Any
+) -> str:
+    """A token with these claims: whatever a holder of the key could make."""
+    token: str = jwt.encode(claims, key, algorithm, headers={"kid": "old", **headers})
+    return token
+
+
+def good_claims() -> dict[str, Any]:
+    return {"sub": str(LIN.id), "ver": 3, "exp": int(clock.now().timestamp()) + 900}
+
+
+def is_refused(verifier: AccessTokens, token: str) -> bool:
+    try:
+        verifier.verify(token)
+    except Unauthenticated:
+        return True
+    return False
+
+
+def segment(value: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode("ascii")
+
+
+def test_a_token_speaks_for_the_account_that_it_was_issued_to() -> None:
+    ours = access_tokens()
+    assert ours.verify(ours.issue(LIN)) == LIN
+
+
+def test_a_token_says_who_signed_it_and_how_long_it_lives(later: Later) -> None:
+    token = access_tokens(f"{NEW},{OLD}", seconds=60).issue(LIN)
+    assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT", "kid": "new"}
+    claims = jwt.get_unverified_claims(token)
+    assert claims["exp"] - claims["iat"] == 60
+    assert claims["iat"] == int(START.timestamp())
+
+
+@pytest.mark.parametrize("seen_before", [True, False])
+def test_a_token_lives_to_its_last_second_and_no_longer(later: Later, seen_before: bool) -> None:
+    ours = access_tokens()
+    token = ours.issue(LIN)
+    if seen_before:
+        ours.verify(token)
+    later(899.9)
+    assert ours.verify(token) == LIN
+    later(900)
+    assert is_refused(ours, token)
+    later(10_000)
+    assert is_refused(ours, token)
+
+
+def test_a_remembered_token_expires_however_often_it_is_used(later: Later) -> None:
+    ours = access_tokens()
+    token = ours.issue(LIN)
+    for seconds in range(0, 900, 90):
+        later(seconds)
+        assert ours.verify(token) == LIN
+    later(901)
+    assert is_refused(ours, token)
+
+
+def test_keys_rotate_without_a_gap() -> None:
+    before, between, during, after = (access_tokens(keys) for keys in (OLD, f"{OLD},{NEW}", f"{NEW},{OLD}", NEW))
+    old_token, new_token = between.issue(LIN), during.issue(LIN)
+    assert [process.verify(old_token) for process in (before, between, during)] == [LIN] * 3
+    assert [process.verify(new_token) for process in (between, during, after)] == [LIN] * 3
+    assert is_refused(after, old_token)
+    assert is_refused(before, new_token)
+
+
+def test_a_token_of_another_secret_under_the_same_key_id_is_refused() -> None:
+    assert is_refused(access_tokens(), access_tokens("old:another-secret-that-is-long-enough").issue(LIN))
+
+
+@pytest.mark.parametrize("missing", ["sub", "ver", "exp"])
+def test_a_token_without_one_of_its_claims_is_refused(missing: str) -> None:
+    claims = good_claims()
+    assert access_tokens().verify(signed(claims)) == LIN
+    del claims[missing]
+    assert is_refused(access_tokens(), signed(claims))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sub": "lin"}, {"sub": 5}, {"sub": None}, {"ver": "x"}, {"ver": None}, {"ver": [3]}, {"exp": "soon"},
+        {"exp": None}, {"exp": 0}, {"exp": -1}, {"nbf": 99_999_999_999},
+    ],
+)  # fmt: skip
+def test_a_token_with_a_claim_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    assert is_refused(access_tokens(), signed({**good_claims(), **wrong}))
+
+
+def test_a_token_cannot_choose_its_own_algorithm() -> None:
+    ours = access_tokens()
+    assert is_refused(ours, signed(good_claims(), algorithm="HS512"))
+    header = segment({"alg": "none", "typ": "JWT", "kid": "old"})
+    assert is_refused(ours, f"{header}.{segment(good_claims())}.")
+
+
+@pytest.mark.parametrize("kid", [None, 5, ["old"], {"a": 1}, "", "unknown", "OLD"])
+def test_a_token_of_no_known_key_is_refused(kid: object) -> None:
+    assert is_refused(access_tokens(), signed(good_claims(), kid=kid))
+
+
+def test_a_token_with_one_letter_changed_is_refused() -> None:
+    ours = access_tokens()
+    token = ours.issue(LIN)
+    ours.verify(token)
+    for position in range(len(token) - 1):  # the last letter's lowest bits mean nothing in base64
+        letter = "A" if token[position] != "A" else "B"
+        assert is_refused(ours, token[:position] + letter + token[position + 1 :])
+
+
+@given(st.text())
+@example("")
+@example("..")
+@example("é.é.é")
+@example("\ud800")
+@example(f"{segment([])}.{segment({})}.x")
+@example(f"{segment('text')}.{segment({})}.x")
+@example(base64.urlsafe_b64encode(b'{"kid":' + b"[" * 50_000).decode("ascii") + ".a.b")
+def test_what_is_no_token_is_refused(text: str) -> None:
+    assert is_refused(access_tokens(), text)
+
+
+def test_memory_for_tokens_is_bounded_and_the_oldest_are_still_good(
+    monkeypatch: pytest.MonkeyPatch, later: Later
+) -> None:
+    monkeypatch.setattr(tokens, "_REMEMBERED", 10)
+    ours = access_tokens()
+    issued = [ours.issue(Principal(uuid4(), 1)) for _ in range(50)]
+    for token in issued:
+        ours.verify(token)
+    assert len(ours._verified) == 10
+    assert not is_refused(ours, issued[0])
+
+
+def test_tokens_that_are_refused_are_not_remembered(later: Later) -> None:
+    ours = access_tokens()
+    token = ours.issue(LIN)
+    later(900)
+    for candidate in (token, "x.y.z", *(f"x.y.{number}" for number in range(100))):
+        assert is_refused(ours, candidate)
+    assert len(ours._verified) == 0
+
+
+def test_a_remembered_token_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = access_tokens()
+    token = ours.issue(LIN)
+    ours.verify(token)
+    monkeypatch.setattr(ours, "_decode", None)
+    assert ours.verify(token) == LIN
+
+
+def test_refresh_tokens_are_random_and_only_their_hash_tells_them_apart() -> None:
+    made = {tokens.new_refresh_token() for _ in range(100)}
+    assert len(made) == 100
+    assert min(len(token) for token in made) >= 43  # 256 bits
+    hashes = {tokens.refresh_token_hash(token) for token in made}
+    assert len(hashes) == 100
+    assert {len(digest) for digest in hashes} == {32}
+    token = made.pop()
+    assert tokens.refresh_token_hash(token) == tokens.refresh_token_hash(token)
+    assert token.encode() not in tokens.refresh_token_hash(token)
