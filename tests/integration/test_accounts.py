@@ -618,7 +618,8 @@ async def test_a_deleted_account_leaves_nothing_behind_and_takes_nothing_of_othe
         await person.add_todo("one")
         await person.add_todo("two", completed=True)
     before = await rows_of(database, lin.id)
-    assert before == await rows_of(database, wang.id) == {"accounts": 1, "refresh_tokens": 1, "todos": 2}
+    assert before == await rows_of(database, wang.id)
+    assert before.items() >= {"accounts": 1, "refresh_tokens": 1, "todos": 2}.items()
 
     answer = await lin.delete("/users/me/", json={"password": lin.password})
     assert (answer.status_code, answer.content) == (204, b"")
