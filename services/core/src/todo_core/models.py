@@ -1,6 +1,19 @@
 """Every table, so that the metadata is whole: for Alembic, and for nothing else."""
 
 from todo_core.accounts.models import Account, RefreshToken
+from todo_core.notifications.models import EmailVerification, Inbox, Notification, Preferences, Webhook
+from todo_core.reminders.models import Delivery, Reminder
 from todo_core.todos.models import Todo
 
-__all__ = ["Account", "RefreshToken", "Todo"]
+__all__ = [
+    "Account",
+    "Delivery",
+    "EmailVerification",
+    "Inbox",
+    "Notification",
+    "Preferences",
+    "RefreshToken",
+    "Reminder",
+    "Todo",
+    "Webhook",
+]

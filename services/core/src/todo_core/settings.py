@@ -111,7 +111,9 @@ class DatabaseSettings(_Settings):
     )
     password: SecretStr | None = Field(None, description="replaces the password in the URL, so that a file can hold it")
     pool_size: int = Field(5, ge=1, le=200, description="connections a process keeps for transactions")
-    statement_pool_size: int = Field(5, ge=1, le=200, description="connections a process keeps for single statements (hot reads, the worker)")
+    statement_pool_size: int = Field(
+        5, ge=1, le=200, description="connections it keeps for single statements: hot reads, deliveries"
+    )
     pool_timeout_seconds: float = Field(5.0, gt=0, description="seconds a request waits for a connection, then 503")
     connect_timeout_seconds: float = Field(5.0, gt=0, description="seconds to open a connection")
     statement_timeout_ms: int = Field(

@@ -29,6 +29,8 @@ class Account(SQLModel, table=True):
     """The username as compared: NFKC, case folded. PostgreSQL's own lower() depends on its version and locale."""
     email: str
     email_key: str
+    email_verified_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When its owner proved to read mail at this address. Null again once the address changes."""
     password_hash: str
     timezone: str = Field(sa_column_kwargs={"server_default": text("'UTC'")})
     locale: str = Field(sa_column_kwargs={"server_default": text("'en'")})

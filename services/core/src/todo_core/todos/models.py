@@ -59,4 +59,6 @@ class Todo(SQLModel, table=True):
     completed_at: datetime | None = Field(default=None, sa_type=Instant)
     created_at: datetime = Field(sa_type=Instant)
     updated_at: datetime = Field(sa_type=Instant)
+    own_reminders: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
+    """Whether its reminders were set for it alone; else it has its account's default ones."""
     version: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})

@@ -1,0 +1,244 @@
+"""Every statement of the engine that sends reminders: claim, lease, settle.
+
+Each is one statement and so one transaction: a worker that dies in it has done nothing, and one that dies between two
+of them has left rows that say what is still to be done. Only the database's clock decides what is due.
+
+Rows are locked in one order everywhere: reminders, then deliveries, each by id or by `SKIP LOCKED`.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from todo_core.database import StatementPool
+
+# A reminder whose account wants to hear of it nowhere is skipped, or it would wait for a delivery for ever.
+_CLAIM = """
+WITH due AS (
+    SELECT r.id, r.account_id, r.occurrence, r.remind_at
+    FROM reminders r
+    WHERE r.state = 'scheduled' AND r.remind_at <= now()
+    ORDER BY r.remind_at {direction}
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+), target AS MATERIALIZED (
+    SELECT due.id, due.occurrence, due.remind_at, c.channel, c.endpoint_id
+    FROM due
+    JOIN accounts a ON a.id = due.account_id
+    LEFT JOIN preferences p ON p.account_id = a.id
+    CROSS JOIN LATERAL (
+        SELECT 'inbox' AS channel, a.id AS endpoint_id WHERE coalesce(p.inbox, true)
+        UNION ALL
+        SELECT 'email', a.id WHERE coalesce(p.email, true) AND a.email_verified_at IS NOT NULL
+        UNION ALL
+        SELECT 'webhook', w.id FROM webhooks w
+        WHERE w.account_id = a.id AND w.active AND coalesce(p.webhook, true)
+    ) c
+), claimed AS (
+    UPDATE reminders r
+    SET state = CASE WHEN EXISTS (SELECT 1 FROM target t WHERE t.id = r.id) THEN 'claimed' ELSE 'skipped' END,
+        claimed_at = now()
+    FROM due WHERE r.id = due.id
+    RETURNING r.id
+), made AS (
+    INSERT INTO deliveries (id, reminder_id, occurrence, channel, endpoint_id, due_at, next_attempt_at)
+    SELECT gen_random_uuid(), id, occurrence, channel, endpoint_id, remind_at, remind_at FROM target
+    ON CONFLICT (reminder_id, occurrence, channel, endpoint_id) DO NOTHING
+    RETURNING id
+)
+SELECT (SELECT count(*) FROM claimed) AS reminders, array(SELECT id FROM made) AS deliveries
+"""
+
+# `next_attempt_at` moves to the lease's end, so that one index finds both what is due and what a dead worker left.
+_LEASE = """
+WITH candidate AS (
+    SELECT d.id, d.endpoint_id, d.next_attempt_at, d.lease_until
+    FROM deliveries d
+    WHERE d.state = 'pending' AND d.next_attempt_at <= now()
+      AND d.endpoint_id <> ALL($3::uuid[]) AND d.channel <> ALL($4::text[])
+    ORDER BY d.next_attempt_at {direction}
+    LIMIT $1 * 4
+    FOR UPDATE SKIP LOCKED
+), chosen AS (
+    SELECT id, lease_until FROM (
+        SELECT *, row_number() OVER (PARTITION BY endpoint_id ORDER BY next_attempt_at) AS turn FROM candidate
+    ) ranked
+    WHERE turn <= $2
+    ORDER BY next_attempt_at {direction}
+    LIMIT $1
+), leased AS (
+    UPDATE deliveries d
+    SET fence = d.fence + 1, attempts = d.attempts + 1,
+        lease_until = now() + $5::interval, next_attempt_at = now() + $5::interval
+    FROM chosen
+    WHERE d.id = chosen.id
+    RETURNING d.id, d.reminder_id, d.occurrence, d.channel, d.endpoint_id, d.due_at, d.created_at, d.attempts, d.fence,
+              chosen.lease_until IS NOT NULL AS lease_expired
+)
+SELECT l.id, l.channel, l.endpoint_id, l.due_at, l.attempts, l.fence, l.lease_expired,
+       now() - l.created_at AS age,
+       r.account_id, r.todo_id, t.title, t.due_at AS todo_due_at,
+       a.username, a.email, a.locale, a.timezone,
+       w.url, w.secret,
+       CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END AS previous_secret,
+       coalesce(
+           r.state = 'claimed' AND r.occurrence = l.occurrence AND NOT t.completed
+           AND CASE l.channel
+                   WHEN 'email' THEN a.email_verified_at IS NOT NULL
+                   WHEN 'webhook' THEN w.active
+                   ELSE true
+               END,
+           false
+       ) AS wanted
+FROM leased l
+JOIN reminders r ON r.id = l.reminder_id
+JOIN todos t ON t.id = r.todo_id
+JOIN accounts a ON a.id = r.account_id
+LEFT JOIN webhooks w ON l.channel = 'webhook' AND w.id = l.endpoint_id
+"""
+
+# A cancellation that came while it was being sent stays, unless it was sent after all: then that is the truth.
+_SETTLE = """
+WITH outcome AS (
+    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::interval[])
+        AS o (id, fence, state, error, delay)
+), mine AS (
+    SELECT d.id FROM deliveries d JOIN outcome o ON o.id = d.id AND o.fence = d.fence ORDER BY d.id FOR UPDATE OF d
+)
+UPDATE deliveries d
+SET state = CASE WHEN d.state = 'pending' OR o.state = 'sent' THEN o.state ELSE d.state END,
+    next_attempt_at = now() + coalesce(o.delay, '0'),
+    settled_at = CASE WHEN o.state = 'pending' THEN d.settled_at ELSE now() END,
+    lease_until = NULL,
+    last_error = CASE WHEN o.state = 'sent' THEN NULL ELSE coalesce(o.error, d.last_error) END
+FROM outcome o, mine
+WHERE d.id = o.id AND mine.id = d.id AND d.fence = o.fence
+RETURNING d.id
+"""
+
+_STATE = """
+SELECT
+    coalesce(extract(epoch FROM now() - (
+        SELECT min(remind_at) FROM reminders WHERE state = 'scheduled' AND remind_at <= now()
+    )), 0)::float8 AS oldest_reminder_seconds,
+    coalesce(extract(epoch FROM now() - (
+        SELECT min(next_attempt_at) FROM deliveries WHERE state = 'pending' AND next_attempt_at <= now()
+    )), 0)::float8 AS oldest_delivery_seconds
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What one claim found: how many reminders, and the deliveries that they became."""
+
+    reminders: int
+    deliveries: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivery under lease, with all that a channel needs to send it."""
+
+    id: str
+    channel: str
+    endpoint_id: str
+    fence: int
+    attempts: int
+    age: timedelta
+    """Since it was made."""
+    due_at: datetime
+    lease_expired: bool
+    """Another worker had it before, and did not come back."""
+    wanted: bool
+    """False if its todo was completed or moved, or its endpoint switched off, since it was made: it is not sent."""
+    account_id: str
+    username: str
+    email: str
+    locale: str
+    timezone: str
+    todo_id: str
+    title: str
+    todo_due_at: datetime | None
+    url: str | None
+    secret: str | None
+    previous_secret: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a delivery under lease ended: `sent`, `cancelled`, `dead`, or `pending` again after `delay`."""
+
+    id: str
+    fence: int
+    state: str
+    error: str | None = None
+    delay: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How long the oldest that is due has been waiting, in seconds; 0 if nothing is."""
+
+    oldest_reminder_seconds: float
+    oldest_delivery_seconds: float
+
+
+class Dispatch:
+    """The engine's statements, on a process's plain connections."""
+
+    def __init__(self, statements: StatementPool) -> None:
+        self._statements = statements
+
+    async def claim(self, limit: int, *, newest_first: bool = False) -> Claimed:
+        """Turn reminders that are due into deliveries, at most `limit` of them.
+
+        Oldest first; a share taken from the other end keeps fresh ones punctual while an outage is caught up with.
+        """
+        row = await self._statements.fetchrow(_CLAIM.format(direction="DESC" if newest_first else "ASC"), limit)
+        return Claimed(0, []) if row is None else Claimed(row["reminders"], list(row["deliveries"]))
+
+    async def lease(
+        self,
+        limit: int,
+        *,
+        per_endpoint: int,
+        lease: timedelta,
+        busy_endpoints: Collection[str] = (),
+        busy_channels: Collection[str] = (),
+        newest_first: bool = False,
+    ) -> list[Delivery]:
+        """Take deliveries that are due under a lease: nobody else sends them until it ends.
+
+        At most `limit`, at most `per_endpoint` for one endpoint, none for those that are busy. The todo is read in the
+        same statement: what is no longer wanted says so.
+        """
+        rows = await self._statements.fetch(
+            _LEASE.format(direction="DESC" if newest_first else "ASC"),
+            limit,
+            per_endpoint,
+            list(busy_endpoints),
+            list(busy_channels),
+            lease,
+        )
+        return [Delivery(**row) for row in rows]
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> set[str]:
+        """Write down how leased deliveries ended. Those whose lease has passed to somebody else are left as they are.
+
+        Returns:
+            the ids of those that were settled.
+        """
+        rows = await self._statements.fetch(
+            _SETTLE,
+            [outcome.id for outcome in outcomes],
+            [outcome.fence for outcome in outcomes],
+            [outcome.state for outcome in outcomes],
+            [outcome.error for outcome in outcomes],
+            [outcome.delay for outcome in outcomes],
+        )
+        return {row["id"] for row in rows}
+
+    async def backlog(self) -> Backlog:
+        """What is due and still waiting."""
+        row = await self._statements.fetchrow(_STATE)
+        return Backlog(0, 0) if row is None else Backlog(**row)

@@ -1,0 +1,104 @@
+"""Every statement that the owner of a todo causes on its reminders, in the request's transaction."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from todo_core.reminders.models import Delivery, DeliveryState, Reminder, ReminderState
+from todo_core.todos.models import Todo
+
+
+class ReminderRepository:
+    """Reads and writes of one account's reminders."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, reminders: Sequence[Reminder]) -> None:
+        """Insert them."""
+        self._session.add_all(reminders)
+        await self._session.flush()
+
+    async def save(self) -> None:
+        """Write what was changed of those that were read."""
+        await self._session.flush()
+
+    async def lock_of_todo(self, owner_id: UUID, todo_id: UUID) -> list[Reminder]:
+        """The todo's reminders, locked, oldest first."""
+        statement = (
+            select(Reminder)
+            .where(col(Reminder.account_id) == owner_id, col(Reminder.todo_id) == todo_id)
+            .order_by(col(Reminder.id))
+            .with_for_update()
+        )
+        return list((await self._session.execute(statement)).scalars())
+
+    async def lock_scheduled(self, owner_id: UUID) -> list[tuple[Reminder, Todo]]:
+        """All of the account's reminders that are still to come, locked, with their todos."""
+        statement = (
+            select(Reminder, Todo)
+            .join(Todo, col(Todo.id) == col(Reminder.todo_id))
+            .where(col(Reminder.account_id) == owner_id, col(Reminder.state) == ReminderState.SCHEDULED)
+            .order_by(col(Reminder.id))
+            .with_for_update(of=Reminder)
+        )
+        return [(reminder, todo) for reminder, todo in await self._session.execute(statement)]
+
+    async def todos_with_default_reminders(self, owner_id: UUID) -> list[Todo]:
+        """The account's open todos that have a due time and no reminders of their own."""
+        statement = select(Todo).where(
+            col(Todo.owner_id) == owner_id,
+            col(Todo.due_at).is_not(None),
+            col(Todo.completed).is_(False),
+            col(Todo.own_reminders).is_(False),
+        )
+        return list((await self._session.execute(statement)).scalars())
+
+    async def delete(self, owner_id: UUID, reminder_ids: Collection[UUID]) -> None:
+        """Remove reminders, and whatever of theirs is still on its way."""
+        await self._session.execute(
+            delete(Reminder).where(col(Reminder.account_id) == owner_id, col(Reminder.id).in_(reminder_ids))
+        )
+
+    async def cancel_deliveries(self, reminder_ids: Collection[UUID]) -> None:
+        """Cancel what of these reminders is still to be sent. One that is being sent at this moment still arrives."""
+        # Locked in the order that every other statement locks them in.
+        locked = (
+            select(col(Delivery.id))
+            .where(col(Delivery.reminder_id).in_(reminder_ids), col(Delivery.state) == DeliveryState.PENDING)
+            .order_by(col(Delivery.id))
+            .with_for_update()
+        )
+        ids = list((await self._session.execute(locked)).scalars())
+        if ids:
+            await self._session.execute(
+                update(Delivery)
+                .where(col(Delivery.id).in_(ids))
+                .values(state=DeliveryState.CANCELLED, settled_at=func.now())
+            )
+
+    async def with_deliveries(self, owner_id: UUID, todo_id: UUID) -> list[tuple[Reminder, list[Delivery]]]:
+        """The todo's reminders and the deliveries of each, by time."""
+        reminders = (
+            await self._session.execute(
+                select(Reminder)
+                .where(col(Reminder.account_id) == owner_id, col(Reminder.todo_id) == todo_id)
+                .order_by(col(Reminder.remind_at).nulls_last(), col(Reminder.id))
+            )
+        ).scalars()
+        grouped: dict[UUID, tuple[Reminder, list[Delivery]]] = {reminder.id: (reminder, []) for reminder in reminders}
+        deliveries = await self._session.execute(
+            select(Delivery).where(col(Delivery.reminder_id).in_(grouped)).order_by(col(Delivery.id))
+        )
+        for delivery in deliveries.scalars():
+            grouped[delivery.reminder_id][1].append(delivery)
+        return list(grouped.values())
+
+    async def database_now(self) -> datetime:
+        """The database's clock: what is past is decided by it."""
+        now: datetime = (await self._session.execute(select(func.clock_timestamp()))).scalar_one()
+        return now
