@@ -20,6 +20,9 @@ from todo_core.accounts.service import AccountService
 from todo_core.accounts.tokens import AccessTokens, Principal
 from todo_core.database import Database
 from todo_core.errors import AppError, Unauthenticated
+from todo_core.notifications.repository import PreferencesRepository
+from todo_core.reminders.repository import ReminderRepository
+from todo_core.reminders.service import ReminderService
 from todo_core.settings import Settings
 from todo_core.todos.repository import TodoReads, TodoRepository
 from todo_core.todos.service import TodoBrowser, TodoService
@@ -125,7 +128,8 @@ async def get_accounts(process: ProcessDep, session: SessionDep) -> AccountServi
 
 async def get_todos(session: SessionDep) -> TodoService:
     """The rules of todos, on this request's transaction."""
-    return TodoService(TodoRepository(session), AccountRepository(session))
+    reminders = ReminderService(ReminderRepository(session), PreferencesRepository(session))
+    return TodoService(TodoRepository(session), AccountRepository(session), reminders)
 
 
 async def get_browser(request: Request) -> TodoBrowser:

@@ -8,11 +8,12 @@ from importlib.resources import files
 from typing import Annotated, Any
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from todo_core.accounts.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
+from todo_core.reminders.schedule import Offset
 from todo_core.todos.models import DESCRIPTION_LENGTH, TITLE_LENGTH
 
 _HOUR_MINUTE = r"(?:[01]\d|2[0-3]):[0-5]\d"  # datetime.fromisoformat takes +08:99, and from Python 3.14 on 24:00
@@ -225,9 +226,32 @@ Locale = Annotated[
 ]
 
 
-def omitted() -> Any:
-    """The default of a field that a PATCH leaves out: not null, and not in the schema."""
-    return Field(default=None, json_schema_extra=_drop_default)
+def _duration(value: object) -> Offset:
+    if isinstance(value, Offset):
+        return value
+    try:
+        return Offset.parse(value if isinstance(value, str) else "")
+    except ValueError:
+        raise _refuse("duration") from None
+
+
+Duration = Annotated[
+    Offset,
+    BeforeValidator(_duration),
+    PlainSerializer(str),
+    _shown_as(
+        type="string",
+        # Narrower than what is read, so that everything that matches is short enough.
+        pattern=r"^P(\d{1,2}D(T(\d{1,2}H)?(\d{1,3}M)?\d{1,3}S)?|T(\d{1,3}H)?(\d{1,4}M)?\d{1,5}S|T\d{1,4}M|T\d{1,3}H|\d{1,2}W)$",
+        examples=["PT30M"],
+        description="an ISO 8601 duration of weeks, days, hours, minutes and seconds; at most 366 days",
+    ),
+]
+
+
+def omitted(**options: Any) -> Any:
+    """The default of a field that may be left out and may not be null; the schema shows none."""
+    return Field(default=None, json_schema_extra=_drop_default, **options)
 
 
 def _drop_default(schema: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from todo_api import accounts, docs, health, problems, todos
+from todo_api import accounts, docs, health, problems, reminders, todos
 from todo_api.dependencies import Process
 from todo_api.middleware import BodyLimit, RequestContext
 from todo_api.routing import TrailingSlash, paths_with_slash
@@ -56,6 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_tags=[
             {"name": "accounts", "description": "Register, sign in, and the account itself"},
             {"name": "todos", "description": "Your own todos, and nobody else's"},
+            {"name": "reminders", "description": "When a todo's owner hears of it, and what became of that"},
             {"name": "health", "description": "For probes"},
         ],
         lifespan=lifespan,
@@ -64,7 +65,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
     )
-    routers = (todos.router, accounts.router, health.router)  # the hot routes first: they are tried in order
+    routers = (
+        todos.router,
+        reminders.router,
+        accounts.router,
+        health.router,
+    )  # the hot routes first: they are tried in order
     app.state.routers = routers
     for router in routers:
         app.include_router(router)

@@ -130,6 +130,7 @@ RULES: Mapping[str, tuple[str, str]] = {
     "unknown_field": ("is not a field of this request", "不是此请求的字段"),
     "null": ("cannot be null", "不能为 null"),
     "object": ("must be an object", "必须是对象"),
+    "list": ("must be a list", "必须是列表"),
     "string": ("must be a string", "必须是字符串"),
     "unicode": ("holds a lone surrogate, which is not a character", "包含不成对的代理码位，不是有效字符"),
     "nul": ("must not hold the NUL character", "不能包含 NUL 字符"),
@@ -165,6 +166,20 @@ RULES: Mapping[str, tuple[str, str]] = {
         "is no cursor of this list: use next_cursor as given, with the same sort and filters",
         "不是此列表的游标：请原样使用 next_cursor，并保持排序和筛选条件不变",
     ),
+    "duration": (
+        "must be an ISO 8601 duration of at most 366 days, such as PT30M or P1D",
+        "必须是不超过 366 天的 ISO 8601 时长，例如 PT30M 或 P1D",
+    ),
+    "past": ("must lie in the future", "必须是将来的时间"),
+    "before_or_at": ("must have exactly one of `before` and `at`", "必须且只能包含 `before` 和 `at` 之一"),
+    "until_or_for": ("must have exactly one of `until` and `for`", "必须且只能包含 `until` 和 `for` 之一"),
+    "too_many": ("must have at most {most} entries", "最多 {most} 项"),
+    "repeated": ("is there more than once", "重复出现"),
+    "snooze_done": (
+        "a todo that is done cannot be snoozed: reopen it first",
+        "已完成的待办事项不能延后提醒，请先重新打开",
+    ),
+    "too_many_reminders": ("has {most} reminders to come already", "已有 {most} 个待发送的提醒"),
     "taken": ("is taken already", "已被占用"),
     "invalid": ("is not valid", "无效"),
 }

@@ -46,6 +46,7 @@ _RULE_OF_ERROR_TYPE = {
     "model_attributes_type": "object",
     "model_type": "object",
     "dict_type": "object",
+    "list_type": "list",
 }
 """pydantic's error types that have words of ours; a type that is itself the name of a rule needs no entry."""
 
@@ -188,7 +189,7 @@ def _fault(item: Mapping[str, Any]) -> tuple[str, Fault]:
     rule = _RULE_OF_ERROR_TYPE.get(error_type, error_type if error_type in RULES else "invalid")
     if item.get("input", ...) is None and rule not in {"required", "unknown_field"}:
         rule = "null" if path else "required"
-    return place, Fault(".".join(path), rule, item.get("ctx") or {})
+    return place, Fault(".".join(path) or place, rule, item.get("ctx") or {})
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:

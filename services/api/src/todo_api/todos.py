@@ -1,20 +1,36 @@
 """Todos over HTTP."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError
+from pydantic.config import JsonDict
 
 from todo_api.answers import not_modified, page_answer, todo_answer
 from todo_api.dependencies import Browser, CurrentUser, ExpectedVersions, KnownVersions, ProcessDep, TodoId, Todos
 from todo_api.fields import Description, QueryTimestamp, Timestamp, Title, omitted
 from todo_api.openapi import NOT_MODIFIED, one_todo, problems, query_parameters
+from todo_api.reminders import RemindersIn
 from todo_api.routing import Route
 from todo_core.todos.queries import ListQuery, SortName
 
 router = APIRouter(prefix="/todos", tags=["todos"], route_class=Route)
+
+
+_EXAMPLE: JsonDict = {
+    "id": "01890000-0000-7000-8000-000000000000",
+    "title": "Buy milk",
+    "description": "Two litres, the blue one",
+    "due_at": "2026-12-01T01:00:00Z",
+    "completed": False,
+    "completed_at": None,
+    "created_at": "2026-11-24T08:30:00.123456Z",
+    "updated_at": "2026-11-24T08:30:00.123456Z",
+    "version": 1,
+}
 
 
 class TodoCreate(BaseModel):
@@ -26,10 +42,11 @@ class TodoCreate(BaseModel):
     description: Description | None = None
     due_at: Timestamp | None = None
     completed: StrictBool = False
+    reminders: RemindersIn | None = None
 
 
 class TodoPatch(BaseModel):
-    """What changes: only what is sent. Null clears `description` and `due_at`."""
+    """What changes: only what is sent. Null clears `description` and `due_at`, and takes the default `reminders`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,10 +54,13 @@ class TodoPatch(BaseModel):
     description: Description | None = omitted()
     due_at: Timestamp | None = omitted()
     completed: StrictBool = omitted()
+    reminders: RemindersIn | None = omitted()
 
 
 class TodoPublic(BaseModel):
     """A todo."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     id: UUID
     title: str
@@ -55,6 +75,8 @@ class TodoPublic(BaseModel):
 
 class TodoPage(BaseModel):
     """A page of todos."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_EXAMPLE], "next_cursor": None}]})
 
     items: list[TodoPublic]
     next_cursor: str | None = Field(description="for the next page; null on the last")
@@ -86,7 +108,7 @@ class TodoListQuery(BaseModel):
 )
 async def create_todo(body: TodoCreate, user: CurrentUser, todos: Todos, request: Request) -> Response:
     """The answer's `Location` is the new todo's address."""
-    todo = await todos.create(user, **body.model_dump())
+    todo = await todos.create(user, **_fields(body))
     return todo_answer(todo, status=201, location=f"{request.scope.get('root_path', '')}/todos/{todo.id}")
 
 
@@ -106,6 +128,14 @@ async def list_todos(request: Request, user: CurrentUser, process: ProcessDep) -
     query = _list_query(request)
     asked = ListQuery(query.sort, query.limit, query.completed, query.due_before, query.due_after)
     return page_answer(await process.lists.page(user, asked, query.cursor))
+
+
+def _fields(body: TodoCreate | TodoPatch) -> dict[str, Any]:
+    """What was sent, as the rules take it."""
+    fields = {name: getattr(body, name) for name in body.model_fields_set}
+    if fields.get("reminders") is not None:
+        fields["reminders"] = [reminder.spec for reminder in fields["reminders"]]
+    return fields
 
 
 _FIRST_PAGE = TodoListQuery()
@@ -145,8 +175,7 @@ async def update_todo(
     todo_id: TodoId, body: TodoPatch, user: CurrentUser, todos: Todos, expected: ExpectedVersions
 ) -> Response:
     """Changes only what is sent; `{}` changes nothing. With `If-Match`, 412 if it has changed since."""
-    changes = body.model_dump(exclude_unset=True)
-    return todo_answer(await todos.update(user, todo_id, changes, expected_versions=expected))
+    return todo_answer(await todos.update(user, todo_id, _fields(body), expected_versions=expected))
 
 
 @router.delete("/{todo_id}", status_code=204, summary="Delete a todo", responses=problems(401, 404, 412, 422))

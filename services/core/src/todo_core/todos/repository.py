@@ -82,6 +82,11 @@ class TodoRepository:
         self._session.add(todo)
         await self._session.flush()
 
+    async def get(self, owner_id: UUID, todo_id: UUID) -> Todo | None:
+        """The owner's todo."""
+        statement = select(Todo).where(col(Todo.owner_id) == owner_id, col(Todo.id) == todo_id)
+        return (await self._session.execute(statement)).scalar_one_or_none()
+
     async def lock(self, owner_id: UUID, todo_id: UUID) -> Todo | None:
         """The owner's todo, locked until the transaction ends."""
         statement = select(Todo).where(col(Todo.owner_id) == owner_id, col(Todo.id) == todo_id).with_for_update()

@@ -1,8 +1,8 @@
 """The rules of todos."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -12,6 +12,8 @@ from todo_core.accounts.repository import AccountRepository
 from todo_core.accounts.tokens import Principal
 from todo_core.errors import NotFound, PreconditionFailed, Unauthenticated
 from todo_core.paging import Place, decode_cursor, encode_cursor
+from todo_core.reminders.models import Delivery, Reminder
+from todo_core.reminders.service import ReminderService, ReminderSpec
 from todo_core.todos.models import Todo
 from todo_core.todos.queries import ListQuery, Sort
 from todo_core.todos.repository import TodoReads, TodoRepository
@@ -75,9 +77,10 @@ class TodoService:
     `expected_versions` are those that the caller has seen (If-Match); None changes whatever is there.
     """
 
-    def __init__(self, todos: TodoRepository, accounts: AccountRepository) -> None:
+    def __init__(self, todos: TodoRepository, accounts: AccountRepository, reminders: ReminderService) -> None:
         self._todos = todos
         self._accounts = accounts
+        self._reminders = reminders
 
     async def create(
         self,
@@ -87,10 +90,12 @@ class TodoService:
         description: str | None = None,
         due_at: datetime | None = None,
         completed: bool = False,
+        reminders: Sequence[ReminderSpec] | None = None,
     ) -> Todo:
-        """Add a todo.
+        """Add a todo, with the reminders asked for or (None) the account's defaults.
 
         Raises:
+            Invalid: a reminder is to be at an instant that has passed.
             Unauthenticated: the account is gone, or the token has been ended.
         """
         at = await self._begin(owner)
@@ -103,7 +108,9 @@ class TodoService:
             created_at=at,
             updated_at=at,
         )
+        todo.own_reminders = reminders is not None
         await self._todos.save(todo)
+        await self._reminders.plan_new(todo, reminders, at)
         return todo
 
     async def update(
@@ -114,11 +121,12 @@ class TodoService:
         *,
         expected_versions: Collection[int] | None = None,
     ) -> Todo:
-        """Change what is given of title, description, due_at and completed; what is the same stays untouched.
+        """Change what is given of title, description, due_at, completed and reminders; what is the same stays.
 
-        A todo that was completed already keeps the time when it was.
+        A todo that was completed already keeps the time when it was. Its reminders follow in the same transaction.
 
         Raises:
+            Invalid: a new reminder is to be at an instant that has passed.
             TodoNotFound: there is no such todo, or it is someone else's.
             PreconditionFailed: it is at another version than those expected.
             Unauthenticated: the account is gone, or the token has been ended.
@@ -137,7 +145,37 @@ class TodoService:
             todo.updated_at = at
             todo.version += 1
             await self._todos.save(todo)
+        if "reminders" in changes:
+            await self._reminders.replace(todo, changes["reminders"], at)
+            await self._todos.save(todo)
+        elif before[2:] != (todo.due_at, todo.completed_at):
+            await self._reminders.follow(todo, at)
         return todo
+
+    async def snooze(self, owner: Principal, todo_id: UUID, until: datetime | timedelta) -> Reminder:
+        """Remind once more: at an instant, or so long from now.
+
+        Raises:
+            TodoNotFound: there is no such todo, or it is someone else's.
+            Invalid: the instant has passed, or the todo is done.
+            Unauthenticated: the account is gone, or the token has been ended.
+        """
+        at = await self._begin(owner)
+        todo = await self._lock(owner, todo_id, None)
+        return await self._reminders.snooze(todo, at + until if isinstance(until, timedelta) else until, at)
+
+    async def reminders(self, owner: Principal, todo_id: UUID) -> list[tuple[Reminder, list[Delivery]]]:
+        """The todo's reminders with their deliveries, by time.
+
+        Raises:
+            TodoNotFound: there is no such todo, or it is someone else's.
+            Unauthenticated: the account is gone, or the token has been ended.
+        """
+        if await self._accounts.get(owner) is None:
+            raise Unauthenticated
+        if await self._todos.get(owner.id, todo_id) is None:
+            raise TodoNotFound
+        return await self._reminders.of_todo(owner.id, todo_id)
 
     async def complete(self, owner: Principal, todo_id: UUID) -> Todo:
         """Mark a todo as done. Raises as `update` does."""

@@ -1,0 +1,150 @@
+"""Reminders over HTTP: a todo's own, with what became of each."""
+
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from fastapi import APIRouter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from todo_api.dependencies import CurrentUser, TodoId, Todos
+from todo_api.fields import Duration, Timestamp, omitted
+from todo_api.openapi import problems
+from todo_api.routing import Route
+from todo_core.reminders.models import Delivery, DeliveryState, Reminder, ReminderState
+from todo_core.reminders.schedule import Offset
+from todo_core.reminders.service import MOST_REMINDERS, ReminderSpec, shown_state
+
+router = APIRouter(prefix="/todos", tags=["reminders"], route_class=Route)
+
+
+def _one_of_two(first: str, second: str) -> dict[str, Any]:
+    return {"oneOf": [{"required": [first]}, {"required": [second]}]}
+
+
+class ReminderIn(BaseModel):
+    """When to remind: so long before the due time, or at an instant."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_one_of_two("before", "at"))
+
+    before: Duration = omitted()
+    at: Timestamp = omitted()
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise PydanticCustomError("before_or_at", "before_or_at")
+        return self
+
+    @property
+    def spec(self) -> ReminderSpec:
+        """As the rules take it."""
+        return ReminderSpec(before=self.before, at=self.at)
+
+
+def _few_and_different(reminders: list[ReminderIn]) -> list[ReminderIn]:
+    if len(reminders) > MOST_REMINDERS:
+        raise PydanticCustomError("too_many", "too_many", {"most": MOST_REMINDERS})
+    if len({reminder.spec for reminder in reminders}) < len(reminders):
+        raise PydanticCustomError("repeated", "repeated")
+    return reminders
+
+
+RemindersIn = Annotated[
+    list[ReminderIn],
+    AfterValidator(_few_and_different),
+    Field(
+        description=f"at most {MOST_REMINDERS}, none twice; instead of the account's defaults",
+        json_schema_extra={"maxItems": MOST_REMINDERS, "uniqueItems": True},
+    ),
+]
+
+
+class Snooze(BaseModel):
+    """Until when: an instant, or so long from now."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_one_of_two("until", "for"))
+
+    until: Timestamp = omitted()
+    duration: Duration = omitted(alias="for")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise PydanticCustomError("until_or_for", "until_or_for")
+        return self
+
+
+class DeliveryPublic(BaseModel):
+    """A reminder on its way by one channel."""
+
+    id: UUID
+    channel: str = Field(examples=["inbox"])
+    endpoint_id: UUID | None = Field(description="the webhook; null for the inbox and e-mail")
+    state: DeliveryState
+    attempts: int
+    last_error: str | None
+    settled_at: datetime | None
+
+
+class ReminderPublic(BaseModel):
+    """One moment at which the owner of a todo hears of it."""
+
+    id: UUID
+    before: str | None = Field(description="so long before the due time", examples=["PT30M"])
+    at: datetime | None = Field(description="or at this instant")
+    remind_at: datetime | None = Field(description="when it goes out, after quiet hours; null without a due time")
+    state: ReminderState = Field(description="`sent` once any channel has delivered")
+    deliveries: list[DeliveryPublic]
+
+
+class ReminderList(BaseModel):
+    """A todo's reminders, by time."""
+
+    items: list[ReminderPublic]
+
+
+def _public(reminder: Reminder, deliveries: list[Delivery]) -> ReminderPublic:
+    before = None
+    if reminder.before_days is not None and reminder.before_seconds is not None:
+        before = str(Offset(reminder.before_days, reminder.before_seconds))
+    return ReminderPublic(
+        id=reminder.id,
+        before=before,
+        at=reminder.at,
+        remind_at=reminder.remind_at,
+        state=shown_state(reminder, deliveries),
+        deliveries=[
+            DeliveryPublic(
+                id=delivery.id,
+                channel=delivery.channel,
+                endpoint_id=delivery.endpoint_id if delivery.channel == "webhook" else None,
+                state=DeliveryState(delivery.state),
+                attempts=delivery.attempts,
+                last_error=delivery.last_error,
+                settled_at=delivery.settled_at,
+            )
+            for delivery in deliveries
+        ],
+    )
+
+
+@router.get("/{todo_id}/reminders", summary="A todo's reminders", responses=problems(401, 404, 422))
+async def list_reminders(todo_id: TodoId, user: CurrentUser, todos: Todos) -> ReminderList:
+    """Each with its state, and under it each of its deliveries."""
+    found = await todos.reminders(user, todo_id)
+    return ReminderList(items=[_public(reminder, deliveries) for reminder, deliveries in found])
+
+
+@router.post(
+    "/{todo_id}/snooze",
+    status_code=201,
+    summary="Remind once more",
+    responses=problems(401, 404, 413, 415, 422),
+)
+async def snooze_todo(todo_id: TodoId, body: Snooze, user: CurrentUser, todos: Todos) -> ReminderPublic:
+    """At an instant (`until`) or after a while (`for`). The todo's other reminders stay as they are."""
+    if "duration" in body.model_fields_set:
+        return _public(await todos.snooze(user, todo_id, timedelta(body.duration.days, body.duration.seconds)), [])
+    return _public(await todos.snooze(user, todo_id, body.until), [])
