@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Form, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from todo_api.dependencies import Accounts, CurrentUser, ProcessDep
 from todo_api.fields import Email, GivenPassword, Locale, Login, Password, TimeZone, Username, omitted
@@ -56,7 +56,21 @@ class AccountDelete(BaseModel):
 class AccountPublic(BaseModel):
     """An account, without any secret."""
 
-    model_config = ConfigDict(from_attributes=True)
+    model_config = ConfigDict(
+        from_attributes=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "01890000-0000-7000-8000-000000000000",
+                    "username": "lin",
+                    "email": "lin@example.com",
+                    "timezone": "Asia/Shanghai",
+                    "locale": "zh-CN",
+                    "created_at": "2026-11-24T08:30:00.123456Z",
+                }
+            ]
+        },
+    )
 
     id: UUID
     username: str
@@ -69,24 +83,25 @@ class AccountPublic(BaseModel):
 class TokenForm(BaseModel):
     """OAuth2's token request (RFC 6749, sections 4.3.2 and 6). Fields that are not known are ignored, as it wants."""
 
-    grant_type: str = "password"
+    grant_type: str = Field("password", examples=["password", "refresh_token"])
     username: Login | None = None
     password: GivenPassword | None = None
-    refresh_token: str | None = None
-    scope: str = ""
-    client_id: str | None = None
-    client_secret: str | None = None
+    refresh_token: str | None = Field(None, description="instead of the two, with `grant_type=refresh_token`")
+    scope: str = Field("", description="ignored")
+    client_id: str | None = Field(None, description="ignored")
+    client_secret: str | None = Field(None, description="ignored")
 
 
 class TokenAnswer(BaseModel):
     """A pair of tokens."""
 
-    access_token: str
+    access_token: str = Field(examples=["eyJhbGciOiJIUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiIwMTg5In0.c2lnbmF0dXJl"])
     token_type: Literal["bearer"] = "bearer"  # noqa: S105 - a kind, not a secret
-    expires_in: int
-    """Seconds until the access token expires."""
-    refresh_token: str
-    """Good for one exchange; the answer to that holds the next."""
+    expires_in: int = Field(description="seconds until the access token expires", examples=[900])
+    refresh_token: str = Field(
+        description="good for one exchange; the answer to that holds the next",
+        examples=["yhCPAJt2rSp0s-RvXyX6jXbA6JqZ3eCk9mVnwQ1oG0E"],
+    )
 
 
 class TokenRequestInvalid(AppError):

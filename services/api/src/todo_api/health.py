@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from todo_api.dependencies import Process, ProcessDep
-from todo_api.openapi import problems
+from todo_api.openapi import problem_answer
 from todo_api.problems import problem
 from todo_api.routing import Route
 from todo_core.database import is_outage, migration_revision
@@ -39,7 +39,9 @@ async def livez() -> Live:
     return Live()
 
 
-@router.get("/readyz", response_model=Ready, summary="Can the process serve?", responses={503: problems(503)[503]})
+@router.get(
+    "/readyz", response_model=Ready, summary="Can the process serve?", responses={503: problem_answer("not_ready")}
+)
 async def readyz(process: ProcessDep, request: Request) -> Response:
     """200 while the database answers and is at this code's migration or a newer one.
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from todo_api.messages import problem_text
+from todo_api.messages import PROBLEMS, problem_text
 from todo_api.problems import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
@@ -45,28 +45,32 @@ class ProblemDocument(BaseModel):
 
 
 _CODES = {
-    400: ("invalid_grant",),
-    401: ("unauthenticated",),
-    403: ("wrong_password",),
-    404: ("todo_not_found",),
-    409: ("conflict",),
-    412: ("precondition_failed",),
-    413: ("body_too_large",),
-    415: ("unsupported_media_type",),
-    422: ("validation_failed",),
-    429: ("too_many_requests",),
-    503: ("unavailable",),
+    400: "invalid_grant",
+    401: "unauthenticated",
+    403: "wrong_password",
+    404: "todo_not_found",
+    409: "conflict",
+    412: "precondition_failed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    422: "validation_failed",
+    429: "too_many_requests",
+    500: "internal_error",
+    503: "unavailable",
 }
 
 
 def problems(*statuses: int) -> Responses:
     """The error answers of an operation. 400 (a body that is no JSON) goes with 415, 500 and 503 with every one."""
-    listed = {*statuses, 500, 503} | ({400} if 415 in statuses else set())
-    return {status: _answer(status) for status in sorted(listed)}
+    answers: Responses = {status: problem_answer(_CODES[status]) for status in sorted({*statuses, 500, 503})}
+    if 415 in statuses:
+        answers.setdefault(400, problem_answer("malformed_body"))
+    return answers
 
 
-def _answer(status: int) -> dict[str, Any]:
-    code = {500: "internal_error"}.get(status) or _CODES[status][0]
+def problem_answer(code: str) -> dict[str, Any]:
+    """One error answer."""
+    status = PROBLEMS[code].status
     title, detail = problem_text(code, "en", {"limit": 1_048_576, "expected": "application/json"})
     example = {
         "type": f"urn:todo:problem:{code}",

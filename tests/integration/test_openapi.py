@@ -1,0 +1,208 @@
+"""The API's own documentation: complete, true to the service, and served without anybody else's help."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.conftest import RunApi
+from tests.factories import Api
+from todo_api.messages import PROBLEMS
+from todo_core.settings import ApiSettings
+
+CONTRACT = {
+    "/users/": {"post"},
+    "/users/me/": {"get", "patch", "delete"},
+    "/token": {"post"},
+    "/todos/": {"get", "post"},
+    "/todos/{todo_id}": {"get", "patch", "delete"},
+    "/todos/{todo_id}/complete": {"post"},
+    "/todos/{todo_id}/reopen": {"post"},
+    "/livez": {"get"},
+    "/readyz": {"get"},
+}
+PUBLIC = {"POST /users/", "POST /token", "GET /livez", "GET /readyz"}
+
+
+@pytest.fixture(scope="module")
+async def document(api: Api) -> dict[str, Any]:
+    """What /openapi.json says."""
+    answer = await api.http.get("/openapi.json")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    return dict(answer.json())
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every operation, under a name such as "GET /todos/"."""
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def everything(node: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a document."""
+    if isinstance(node, dict):
+        yield node
+        for value in node.values():
+            yield from everything(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from everything(value)
+
+
+def resolve(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema itself, where it is a reference."""
+    if "$ref" not in schema:
+        return schema
+    found: dict[str, Any] = document
+    for name in schema["$ref"].removeprefix("#/").split("/"):
+        found = found[name]
+    return found
+
+
+def shows_an_example(document: dict[str, Any], schema: dict[str, Any], *, whole: bool = True) -> bool:
+    """Whether a reader sees what such a value looks like: in each of its parts, or in one of them at least."""
+    schema = resolve(document, schema)
+    if {"example", "examples", "default", "const", "enum"} & schema.keys() or schema.get("type") in {"boolean", "null"}:
+        return True
+    parts = [*schema.get("anyOf", []), *schema.get("properties", {}).values()]
+    parts += [schema["items"]] if "items" in schema else []
+    shown = [shows_an_example(document, part, whole=whole) for part in parts]
+    return bool(shown) and (all if whole else any)(shown)
+
+
+async def test_every_operation_of_the_contract_is_there(document: dict[str, Any]) -> None:
+    for path, methods in CONTRACT.items():
+        assert document["paths"][path].keys() == methods
+
+
+async def test_every_operation_says_what_it_does_and_what_comes_back(document: dict[str, Any]) -> None:
+    tags = {tag["name"] for tag in document["tags"]}
+    ids = [operation["operationId"] for _, operation in operations(document)]
+    assert len(set(ids)) == len(ids)
+    for name, operation in operations(document):
+        assert 3 < len(operation["summary"]) < 60, name
+        assert operation["description"], name
+        assert set(operation["tags"]) <= tags, name
+        (success,) = (status for status in operation["responses"] if status.startswith("2"))
+        answer = operation["responses"][success]
+        assert ("content" in answer) == (success != "204"), name
+        for media in answer.get("content", {}).values():
+            assert shows_an_example(document, media["schema"], whole=False), name
+
+
+async def test_every_operation_lists_the_errors_that_it_answers_with(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        expected = {"500", "503"} if name != "GET /livez" else set()
+        expected |= {"503"} if name == "GET /readyz" else set()
+        expected -= {"500"} if name == "GET /readyz" else set()
+        expected |= {"401"} if name not in PUBLIC else set()
+        expected |= {"400", "413", "415"} if "requestBody" in operation else set()
+        if "requestBody" in operation or operation.get("parameters"):
+            expected |= {"400"} if name == "POST /token" else {"422"}
+        expected |= {"404"} if "{todo_id}" in name else set()
+        assert expected <= operation["responses"].keys(), name
+        for status, answer in operation["responses"].items():
+            if status < "400":
+                continue
+            ((media_type, media),) = answer["content"].items()
+            assert media_type == "application/problem+json", (name, status)
+            assert media["schema"] == {"$ref": "#/components/schemas/ProblemDocument"}
+            example = media["example"]
+            assert example.keys() <= document["components"]["schemas"]["ProblemDocument"]["properties"].keys()
+            assert str(example["status"]) == status, name
+            assert PROBLEMS[example["code"]].status == example["status"], name
+            assert "{" not in example["detail"]
+
+
+async def test_an_example_of_an_error_is_one_that_the_operation_can_have(document: dict[str, Any]) -> None:
+    def code(path: str, method: str, status: str) -> str:
+        answer = document["paths"][path][method]["responses"][status]
+        return str(answer["content"]["application/problem+json"]["example"]["code"])
+
+    assert code("/todos/", "post", "400") == code("/users/me/", "patch", "400") == "malformed_body"
+    assert code("/token", "post", "400") == "invalid_grant"
+    assert code("/readyz", "get", "503") == "not_ready"
+    assert code("/todos/{todo_id}", "get", "404") == "todo_not_found"
+
+
+async def test_whatever_is_sent_has_an_example(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        for media in operation.get("requestBody", {}).get("content", {}).values():
+            fields = resolve(document, media["schema"])["properties"]
+            for field, schema in fields.items():
+                ignored = schema.get("description") == "ignored"
+                assert ignored or shows_an_example(document, schema) or name == "POST /token", (name, field)
+        for parameter in operation.get("parameters", []):
+            assert parameter["description"], (name, parameter["name"])
+
+
+async def test_nothing_is_left_of_the_errors_that_the_framework_assumes(document: dict[str, Any]) -> None:
+    text = json.dumps(document)
+    assert "ValidationError" not in text
+    assert '"detail": [' not in text
+
+
+async def test_every_reference_leads_somewhere_and_every_schema_is_used(document: dict[str, Any]) -> None:
+    references = {str(node["$ref"]) for node in everything(document) if isinstance(node.get("$ref"), str)}
+    for reference in references:
+        assert resolve(document, {"$ref": reference})
+    assert {f"#/components/schemas/{name}" for name in document["components"]["schemas"]} == references
+
+
+async def test_the_authorize_button_asks_where_tokens_come_from(api: Api, document: dict[str, Any]) -> None:
+    ((name, scheme),) = document["components"]["securitySchemes"].items()
+    flow = scheme["flows"]["password"]
+    assert scheme["type"] == "oauth2"
+    document_url = api.http.base_url.join("/openapi.json")
+    for address in (flow["tokenUrl"], flow["refreshUrl"]):
+        assert document_url.join(address).path == "/token"
+    for operation_name, operation in operations(document):
+        assert operation.get("security", []) == ([] if operation_name in PUBLIC else [{name: []}])
+    details = {"username": "swagger", "email": "swagger@example.com", "password": "correct horse battery"}
+    await api.http.post("/users/", json=details)
+    form = {"grant_type": "password", "username": "swagger", "password": "correct horse battery", "scope": ""}
+    assert (await api.http.post(str(document_url.join(flow["tokenUrl"])), data=form)).status_code == 200
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+async def test_the_pages_load_only_what_the_service_has_itself(api: Api, page: str, slash: str) -> None:
+    answer = await api.http.get(page + slash)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "//" not in re.sub(r"^\s*//.*$", "", answer.text, flags=re.MULTILINE).replace("<!-- //", "")
+    assets = set(re.findall(r"""(?:src|href)=["']([^"'#]+)["']""", answer.text))
+    assert len(assets) >= 2
+    for path in {*assets, "/openapi.json"}:
+        assert path.startswith("/")
+        asset = await api.http.get(path)
+        assert asset.status_code == 200
+        assert len(asset.content) > 1_000
+    assert "/openapi.json" in answer.text
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+async def test_the_browser_is_told_to_load_nothing_from_elsewhere(api: Api, page: str) -> None:
+    """The assets themselves name other hosts: ReDoc fetches its maker's logo."""
+    policy = (await api.http.get(page)).headers["content-security-policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'self'"
+    assert rules["frame-ancestors"] == "'none'"
+    for sources in rules.values():
+        assert set(sources.split()) <= {"'self'", "'none'", "'unsafe-inline'", "data:", "blob:"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/docs", "/redoc", "/openapi.json", "/assets/swagger-ui-bundle.js", "/docs/oauth2-redirect"]
+)
+async def test_the_documentation_can_be_turned_off(run_api: RunApi, path: str) -> None:
+    silent = await run_api(ApiSettings(docs_enabled=False))
+    for address in (path, f"{path}/"):
+        answer = await silent.http.get(address)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert (await silent.http.get("/livez")).status_code == 200
