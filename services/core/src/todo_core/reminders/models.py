@@ -45,7 +45,8 @@ class Reminder(SQLModel, table=True):
         CheckConstraint("before_days >= 0 AND before_seconds >= 0", name="before_positive"),
         CheckConstraint("state <> 'scheduled' OR remind_at IS NOT NULL", name="scheduled_has_time"),
         Index(None, "todo_id"),
-        Index(None, "account_id", postgresql_where=text("state = 'scheduled'")),
+        # Of every state: without it, each account that is deleted would read all reminders of everybody.
+        Index(None, "account_id", "state"),
         # What is due: the claim reads it from its start, and from its end.
         Index(None, "remind_at", postgresql_where=text("state = 'scheduled'")),
     )

@@ -60,7 +60,7 @@ def _create_reminders() -> None:
     )
     scheduled = sa.text("state = 'scheduled'")
     op.create_index(op.f("ix_reminders_todo_id"), "reminders", ["todo_id"])
-    op.create_index(op.f("ix_reminders_account_id"), "reminders", ["account_id"], postgresql_where=scheduled)
+    op.create_index(op.f("ix_reminders_account_id_state"), "reminders", ["account_id", "state"])
     op.create_index(op.f("ix_reminders_remind_at"), "reminders", ["remind_at"], postgresql_where=scheduled)
     op.create_table(
         "deliveries",
