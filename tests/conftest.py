@@ -36,17 +36,18 @@ from todo_core.settings import (
 )
 
 _numbers = itertools.count(1)
+SETTINGS = {"DATABASE", "REDIS", "TOKEN", "CACHE", "API", "WORKER", "EMAIL", "WEBHOOK", "PUBLIC"}
 TEST_KEYS = "test:0123456789abcdef0123456789abcdef0123456789abcdef"
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Neither the developer's environment nor their .env decides how a test ends."""
-    outside = {name for name in os.environ if name.split("_")[0] in {"DATABASE", "REDIS", "TOKEN", "CACHE", "API"}}
+    outside = {name for name in os.environ if name.split("_")[0] in SETTINGS}
     with pytest.MonkeyPatch.context() as patch:
         for name in outside | ({"ENVIRONMENT", "LOG_LEVEL"} & os.environ.keys()):
             patch.delenv(name)
-        patch.setattr("todo_core.settings.ENV_FILE", tmp_path_factory.getbasetemp() / "no.env")
+        patch.setattr("todo_core.settings_source.ENV_FILE", tmp_path_factory.getbasetemp() / "no.env")
         logs.configure(RuntimeSettings(environment="test"))
         yield
 

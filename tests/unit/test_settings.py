@@ -24,6 +24,8 @@ from todo_core.settings import (
     RuntimeSettings,
     Settings,
     TokenSettings,
+    WebhookSettings,
+    WorkerSettings,
     variable_name,
 )
 
@@ -41,8 +43,8 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in os.environ:
         if name.upper().removesuffix("_FILE") in NAMES:
             monkeypatch.delenv(name)
-    monkeypatch.setattr("todo_core.settings.ENV_FILE", tmp_path / ".env")
-    monkeypatch.setattr("todo_core.settings.SECRETS_DIR", tmp_path / "secrets")
+    monkeypatch.setattr("todo_core.settings_source.ENV_FILE", tmp_path / ".env")
+    monkeypatch.setattr("todo_core.settings_source.SECRETS_DIR", tmp_path / "secrets")
     return tmp_path / ".env"
 
 
@@ -381,3 +383,52 @@ def test_several_hosts_stay_as_they_are() -> None:
 def test_the_environment_is_one_of_three() -> None:
     with pytest.raises(ValidationError):
         RuntimeSettings(environment="staging")
+
+
+# ---- what brings reminders to people
+
+
+@pytest.mark.parametrize(
+    ("networks", "loopback"),
+    [("", False), ("10.0.0.0/8, fd00::/8", False), ("127.0.0.1/32", True), ("::1/128", True), ("0.0.0.0/0", True)],
+)
+def test_an_allow_list_that_reaches_this_machine_says_so(networks: str, loopback: bool) -> None:
+    assert WebhookSettings(allowed_networks=networks).allows_loopback is loopback
+
+
+@pytest.mark.parametrize("networks", ["127.0.0.0/8", "10.0.0.0/8,::1/128", "0.0.0.0/0", "::/0"])
+def test_production_refuses_webhooks_to_this_machine(networks: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "WEBHOOK_ALLOWED_NETWORKS" in production(monkeypatch, WEBHOOK_ALLOWED_NETWORKS=networks)
+    assert production(monkeypatch, WEBHOOK_ALLOWED_NETWORKS="10.0.0.0/8") == ""
+
+
+def test_production_sends_no_mail_whose_links_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "PUBLIC_URL" in production(monkeypatch, EMAIL_HOST="smtp.example.com")
+    assert production(monkeypatch, EMAIL_HOST="smtp.example.com", PUBLIC_URL="https://todo.example.com/") == ""
+
+
+def test_an_attempt_ends_well_before_its_lease() -> None:
+    with pytest.raises(ValidationError, match="at most half"):
+        WorkerSettings(send_seconds=16, lease_seconds=30)
+    assert WorkerSettings(send_seconds=15, lease_seconds=30).send_seconds == 15
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("WEBHOOK_ALLOWED_NETWORKS", "hunter2", "WEBHOOK_ALLOWED_NETWORKS: must be networks such as"),
+        ("WEBHOOK_ALLOWED_NETWORKS", "10.0.0.1/8", "WEBHOOK_ALLOWED_NETWORKS: must be networks such as"),
+        ("EMAIL_SENDER", "hunter2", "EMAIL_SENDER: must be an address, or Name <address>."),
+        ("PUBLIC_URL", "hunter2", "PUBLIC_URL: must start with http:// or https://"),
+        ("PUBLIC_URL", "https://h/?a=hunter2", "PUBLIC_URL: must start with http:// or https://"),
+        ("WORKER_SEND_SECONDS", "30", "WorkerSettings: WORKER_SEND_SECONDS must be at most half"),
+    ],
+)
+def test_what_the_worker_cannot_use_gets_a_sentence(
+    name: str, value: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as refusal:
+        Settings.load()
+    assert sentence in str(refusal.value)
+    assert "hunter" not in str(refusal.value)

@@ -1,23 +1,20 @@
-"""Every setting of the product: one model a concern, read once at start and passed down as an argument.
-
-A value comes from the first of: the environment (`DATABASE_URL`), a file that the environment names
-(`DATABASE_URL_FILE`), `.env` (either form), a file of that name in `/run/secrets` (`database_url`), the default.
-"""
+"""Every setting of the product: one model a concern, read once at start and passed down as an argument."""
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-SECRETS_DIR = Path("/run/secrets")
-ENV_FILE = Path(".env")
+from todo_core.settings_delivery import EmailSettings, WebhookSettings, WorkerSettings
+from todo_core.settings_source import Concern, ConfigurationError, variable_name
+
+__all__ = ["ConfigurationError", "EmailSettings", "WebhookSettings", "WorkerSettings", "variable_name"]
+
 DEVELOPMENT_KEY = "dev:insecure-development-key-never-for-production"
+DEVELOPMENT_PUBLIC_URL = "http://127.0.0.1:8000"
 DEVELOPMENT_DATABASE_URL = "postgresql://todo:todo@127.0.0.1:5432/todo"
 MINIMUM_SECRET_BYTES = 32
 """RFC 7518, section 3.2: an HS256 key is at least as long as the hash, 256 bits."""
@@ -29,78 +26,25 @@ _NO_URL = "is not a URL; in its password, [ ] / ? # @ : and % must be percent-en
 Environment = Literal["development", "test", "production"]
 
 
-class ConfigurationError(Exception):
-    """The process must not start like this; the text says what to change."""
-
-
-class _Source(PydanticBaseSettingsSource):
-    """Environment, `…_FILE`, `.env` and `/run/secrets`, in the order that this module's docstring gives."""
-
-    def __init__(self, settings_cls: type[BaseSettings]) -> None:
-        super().__init__(settings_cls)
-        self.layers: tuple[Mapping[str, str | None], ...] = (
-            os.environ,
-            dotenv_values(ENV_FILE) if ENV_FILE.is_file() else {},
-        )
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the interface
-        name = variable_name(self.settings_cls, field_name)
-        for layer in self.layers:
-            if layer.get(name):
-                return layer[name], field_name, False
-            if path := layer.get(f"{name}_FILE"):
-                return _read_secret(Path(path), f"{name}_FILE"), field_name, False
-        if (secret := SECRETS_DIR / name.lower()).is_file():
-            return _read_secret(secret, name), field_name, False
-        return None, field_name, False
-
-    def __call__(self) -> dict[str, Any]:
-        values = {}
-        for field_name, field in self.settings_cls.model_fields.items():
-            value, key, _ = self.get_field_value(field, field_name)
-            if value is not None:
-                values[key] = value
-        return values
-
-
-def _read_secret(path: Path, name: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
-    except OSError as error:
-        raise ConfigurationError(f"{name}: cannot read {path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"{name}: {path} is not text in UTF-8.") from error
-
-
-def variable_name(settings_cls: type[BaseSettings], field_name: str) -> str:
-    """The environment variable that sets a field, such as `DATABASE_URL`."""
-    return f"{settings_cls.model_config.get('env_prefix', '')}{field_name}".upper()
-
-
-class _Settings(BaseSettings):
-    # hide_input_in_errors: a traceback that escapes to a log must not carry a secret.
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the interface
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, _Source(settings_cls)
-
-
-class RuntimeSettings(_Settings):
+class RuntimeSettings(Concern):
     """Where the process runs and how it logs."""
 
     environment: Environment = Field("development", description="production refuses development secrets")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe line logged")
+    public_url: str = Field(
+        DEVELOPMENT_PUBLIC_URL,
+        description="where people reach the API: links in mails begin with it; https:// in production",
+    )
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_origin(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")) or any(character in url for character in " \r\n?#"):
+            raise ValueError("must start with http:// or https://, without a query")
+        return url.rstrip("/")
 
 
-class DatabaseSettings(_Settings):
+class DatabaseSettings(Concern):
     """PostgreSQL, 15 or newer."""
 
     model_config = SettingsConfigDict(env_prefix="DATABASE_")
@@ -144,7 +88,7 @@ class DatabaseSettings(_Settings):
         return SecretStr(f"postgresql://{rest}")
 
 
-class RedisSettings(_Settings):
+class RedisSettings(Concern):
     """Redis or Valkey, 6.2 or newer: the cache, and the worker's wake-ups."""
 
     model_config = SettingsConfigDict(env_prefix="REDIS_")
@@ -171,7 +115,7 @@ class RedisSettings(_Settings):
         return url
 
 
-class CacheSettings(_Settings):
+class CacheSettings(Concern):
     """The read-through cache of todo lists."""
 
     model_config = SettingsConfigDict(env_prefix="CACHE_")
@@ -180,7 +124,7 @@ class CacheSettings(_Settings):
     ttl_seconds: int = Field(60, ge=1, le=3_600, description="seconds a list stays in Redis")
 
 
-class PasswordSettings(_Settings):
+class PasswordSettings(Concern):
     """bcrypt."""
 
     model_config = SettingsConfigDict(env_prefix="PASSWORD_")
@@ -194,7 +138,7 @@ class PasswordSettings(_Settings):
     queue: int = Field(64, ge=1, description="requests that wait for a thread; beyond, 503")
 
 
-class TokenSettings(_Settings):
+class TokenSettings(Concern):
     """Access tokens (JWT, HS256) and refresh tokens."""
 
     model_config = SettingsConfigDict(env_prefix="TOKEN_")
@@ -226,7 +170,7 @@ class TokenSettings(_Settings):
         return keys
 
 
-class ApiSettings(_Settings):
+class ApiSettings(Concern):
     """The HTTP door."""
 
     model_config = SettingsConfigDict(env_prefix="API_")
@@ -241,7 +185,7 @@ class ApiSettings(_Settings):
         return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
 
 
-class RateLimitSettings(_Settings):
+class RateLimitSettings(Concern):
     """How often one address may try passwords. Requests as such are limited by the proxy, where it costs least."""
 
     model_config = SettingsConfigDict(env_prefix="RATE_LIMIT_")
@@ -256,7 +200,7 @@ class RateLimitSettings(_Settings):
 class Settings:
     """All of them. `Settings.load()` reads them; a test passes those that it wants to differ."""
 
-    CONCERNS: ClassVar[tuple[type[_Settings], ...]] = (
+    CONCERNS: ClassVar[tuple[type[Concern], ...]] = (
         RuntimeSettings,
         DatabaseSettings,
         RedisSettings,
@@ -265,10 +209,13 @@ class Settings:
         TokenSettings,
         ApiSettings,
         RateLimitSettings,
+        WorkerSettings,
+        EmailSettings,
+        WebhookSettings,
     )
 
-    def __init__(self, *overrides: _Settings) -> None:
-        given: dict[type[_Settings], _Settings] = {type(override): override for override in overrides}
+    def __init__(self, *overrides: Concern) -> None:
+        given: dict[type[Concern], Concern] = {type(override): override for override in overrides}
         self.runtime = _pick(RuntimeSettings, given)
         self.database = _pick(DatabaseSettings, given)
         self.redis = _pick(RedisSettings, given)
@@ -277,8 +224,11 @@ class Settings:
         self.tokens = _pick(TokenSettings, given)
         self.api = _pick(ApiSettings, given)
         self.rate_limits = _pick(RateLimitSettings, given)
+        self.worker = _pick(WorkerSettings, given)
+        self.email = _pick(EmailSettings, given)
+        self.webhooks = _pick(WebhookSettings, given)
         if self.runtime.environment == "production":
-            self._refuse_development_secrets()
+            self._refuse_in_production()
 
     @classmethod
     def load(cls) -> Self:
@@ -293,7 +243,7 @@ class Settings:
         except ValidationError as error:
             raise ConfigurationError(_sentences(error)) from error
 
-    def _refuse_development_secrets(self) -> None:
+    def _refuse_in_production(self) -> None:
         problems = [
             f"TOKEN_KEYS: the secret of key '{key_id}' is shorter than {MINIMUM_SECRET_BYTES} bytes."
             for key_id, secret in self.tokens.key_ring.items()
@@ -308,14 +258,20 @@ class Settings:
             name, password = "DATABASE_URL", urlsplit(self.database.url.get_secret_value()).password or ""
         if password == urlsplit(DEVELOPMENT_DATABASE_URL).password:
             problems.append(f"{name}: this is the development password; set DATABASE_URL or DATABASE_PASSWORD.")
+        if self.webhooks.allows_loopback:
+            problems.append(
+                "WEBHOOK_ALLOWED_NETWORKS: holds a loopback network; webhooks could reach this machine itself."
+            )
+        if self.email.host and not self.runtime.public_url.startswith("https://"):
+            problems.append("PUBLIC_URL: must start with https://; mails would carry links that lead nowhere.")
         if problems:
             raise ConfigurationError("ENVIRONMENT=production refuses to start:\n  " + "\n  ".join(problems))
 
 
-_S = TypeVar("_S", bound=_Settings)
+_S = TypeVar("_S", bound=Concern)
 
 
-def _pick(concern: type[_S], given: Mapping[type[_Settings], _Settings]) -> _S:
+def _pick(concern: type[_S], given: Mapping[type[Concern], Concern]) -> _S:
     chosen = given.get(concern)
     return chosen if isinstance(chosen, concern) else concern()
 
