@@ -218,3 +218,98 @@ async def test_changing_only_the_title_touches_no_reminder(lin: Person) -> None:
     before = await reminders(lin, todo)
     await change(lin, todo, title="other")
     assert await reminders(lin, todo) == before
+
+
+async def claim(database_url: str, todo: dict[str, Any], delivery_state: str) -> None:
+    """What a worker leaves behind: the reminder is claimed, and its one delivery is as far as this."""
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        "UPDATE reminders SET state = 'claimed', claimed_at = now() WHERE todo_id = $1 AND state = 'scheduled'",
+        todo["id"],
+    )
+    await connection.execute(
+        "INSERT INTO deliveries (id, reminder_id, occurrence, channel, endpoint_id, due_at, state)"
+        " SELECT gen_random_uuid(), id, occurrence, 'inbox', account_id, remind_at, $2"
+        " FROM reminders WHERE todo_id = $1",
+        todo["id"],
+        delivery_state,
+    )
+    await connection.close()
+
+
+async def deliveries(person: Person, todo: dict[str, Any]) -> list[str]:
+    """The states of all deliveries of a todo with one reminder."""
+    return [delivery["state"] for delivery in (await reminders(person, todo))[0]["deliveries"]]
+
+
+@pytest.mark.parametrize(
+    ("delivery", "state"), [("pending", "claimed"), ("sent", "sent"), ("dead", "failed"), ("cancelled", "claimed")]
+)
+async def test_a_reminder_is_sent_once_a_channel_has_delivered_and_failed_once_all_gave_up(
+    lin: Person, database_url: str, delivery: str, state: str
+) -> None:
+    todo = await lin.add_todo(due_at=written(ahead(hours=1)))
+    await claim(database_url, todo, delivery)
+    assert [reminder["state"] for reminder in await reminders(lin, todo)] == [state]
+
+
+async def test_a_todo_that_is_moved_on_after_its_reminder_went_out_is_reminded_of_again(
+    lin: Person, database_url: str
+) -> None:
+    todo = await lin.add_todo(due_at=written(ahead(hours=1)))
+    await claim(database_url, todo, "sent")
+    due = ahead(hours=9)
+    await change(lin, todo, due_at=written(due))
+    assert await shown(lin, todo) == [(written(due), "scheduled")]
+    await claim(database_url, todo, "pending")
+    assert await deliveries(lin, todo) == ["sent", "pending"], "another occurrence, with a delivery of its own"
+
+
+async def test_what_is_still_to_be_sent_is_cancelled_when_the_todo_is_done_or_moved(
+    lin: Person, database_url: str
+) -> None:
+    done = await lin.add_todo(due_at=written(ahead(hours=1)))
+    moved = await lin.add_todo(due_at=written(ahead(hours=1)))
+    for todo in (done, moved):
+        await claim(database_url, todo, "pending")
+    await lin.post(f"/todos/{done['id']}/complete")
+    await change(lin, moved, due_at=written(ahead(hours=9)))
+    assert (await shown(lin, done))[0][1] == "cancelled"
+    assert await deliveries(lin, done) == await deliveries(lin, moved) == ["cancelled"]
+
+
+async def test_a_reminder_that_went_out_stays_sent_when_its_todo_is_done_and_reopened(
+    lin: Person, database_url: str
+) -> None:
+    todo = await lin.add_todo(due_at=written(ahead(hours=1)))
+    await claim(database_url, todo, "sent")
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("UPDATE todos SET due_at = now() - interval '1 minute' WHERE id = $1", todo["id"])
+    await connection.execute(
+        "UPDATE reminders SET remind_at = now() - interval '1 minute' WHERE todo_id = $1", todo["id"]
+    )
+    await connection.close()
+    for verb in ("complete", "reopen"):
+        await lin.post(f"/todos/{todo['id']}/{verb}")
+        assert (await shown(lin, todo))[0][1] == "sent"
+
+
+async def test_a_reminder_that_waits_for_the_end_of_quiet_hours_survives_completing_and_reopening(
+    lin: Person, database_url: str
+) -> None:
+    todo = await lin.add_todo(due_at=written(ahead(hours=1)))
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        "INSERT INTO preferences (account_id, quiet_start, quiet_end)"
+        " VALUES ($1, (now() - interval '3 hours')::time, (now() + interval '3 hours')::time)",
+        lin.id,
+    )
+    await change(lin, todo, due_at=written(ahead(seconds=2)))
+    ((remind_at, state),) = await shown(lin, todo)
+    assert state == "scheduled"
+    # Its own time passes.
+    await connection.execute("UPDATE todos SET due_at = now() - interval '1 minute' WHERE id = $1", todo["id"])
+    await connection.close()
+    for verb, expected in (("complete", "cancelled"), ("reopen", "scheduled")):
+        await lin.post(f"/todos/{todo['id']}/{verb}")
+        assert await shown(lin, todo) == [(remind_at, expected)]

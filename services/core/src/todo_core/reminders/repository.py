@@ -92,7 +92,9 @@ class ReminderRepository:
         ).scalars()
         grouped: dict[UUID, tuple[Reminder, list[Delivery]]] = {reminder.id: (reminder, []) for reminder in reminders}
         deliveries = await self._session.execute(
-            select(Delivery).where(col(Delivery.reminder_id).in_(grouped)).order_by(col(Delivery.id))
+            select(Delivery)
+            .where(col(Delivery.reminder_id).in_(grouped))
+            .order_by(col(Delivery.occurrence), col(Delivery.channel), col(Delivery.id))
         )
         for delivery in deliveries.scalars():
             grouped[delivery.reminder_id][1].append(delivery)

@@ -219,8 +219,10 @@ def _follow(reminder: Reminder, todo: Todo, plan: Plan, now: datetime) -> bool:
     remind_at = plan.due(target)
     if remind_at == reminder.remind_at and reminder.state != ReminderState.CANCELLED:
         return False
+    # One that was put off by quiet hours, cancelled and restored is still ahead, though its own time has gone.
+    ahead = target > now or (remind_at == reminder.remind_at and remind_at > now)
     reminder.remind_at = remind_at
-    if reminder.claimed_at is not None and target > now:
+    if reminder.claimed_at is not None and ahead:
         # It went out, or might have: what comes now is another occurrence, with delivery ids of its own.
         reminder.occurrence += 1
         reminder.claimed_at = None
@@ -230,5 +232,5 @@ def _follow(reminder: Reminder, todo: Todo, plan: Plan, now: datetime) -> bool:
         reminder.state = ReminderState.SKIPPED
         return was_claimed
     moved = reminder.state in _WAITING
-    reminder.state = ReminderState.SCHEDULED if target > now else ReminderState.SKIPPED
+    reminder.state = ReminderState.SCHEDULED if ahead else ReminderState.SKIPPED
     return moved
