@@ -1,0 +1,123 @@
+# `make` alone explains every target. Everything below needs Python 3.11 or newer and make, and nothing else:
+# the environment makes itself in .venv the first time, and again when a lock file changes.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The first Python that is new enough. A name alone proves nothing (pyenv has shims of versions it does not run).
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$python" && break; done)
+
+PY := .venv/bin/python
+READY := .venv/.ready
+SCRIPTS := .ci/run $(shell find . -name '*.sh' -not -path './.venv/*' -not -path './.local/*')
+YAML := $(shell find . \( -name '*.yaml' -o -name '*.yml' \) -not -path './.venv/*' -not -path './.local/*')
+
+.PHONY: help
+help: ## Explain every target (this list)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Settings: PORT, HOST, DATA_DIR for run and seed;  ARGS=\"...\" for test, bench, fuzz, browser;  PYTHON=/path/to/python3"
+
+# ---- every day -------------------------------------------------------------------------------------------------------
+
+.PHONY: run
+run: $(READY) ## Start everything on this machine: PostgreSQL, Valkey, the API (PORT=8000 HOST=127.0.0.1 DATA_DIR=.local)
+	@$(PY) -m dev.run
+
+.PHONY: seed
+seed: $(READY) ## Fill a demo account with a few hundred todos, while `make run` is running
+	@$(PY) -m dev.seed
+
+.PHONY: test
+test: $(READY) ## Run all tests that need no Docker, on throw-away servers, and measure coverage (ARGS="-k cursor -x")
+	@$(PY) -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+
+.PHONY: test-unit
+test-unit: $(READY) ## Run the tests that need no server at all
+	@$(PY) -m pytest tests/unit $(ARGS)
+
+.PHONY: test-integration
+test-integration: $(READY) ## Run the tests on PostgreSQL and Redis (others: TEST_DATABASE_URL=..., TEST_REDIS_SERVER=/usr/bin/redis-server)
+	@$(PY) -m pytest tests/integration $(ARGS)
+
+.PHONY: check
+check: $(READY) ## Check format, lint, types, the walls between packages, lock files, YAML and shell: seconds
+	@$(PY) -m ruff format --check --quiet .
+	@$(PY) -m ruff check --quiet .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports --no-logo
+	@$(PY) -m dev.locks check
+	@$(PY) -m yamllint --strict $(YAML)
+	@.venv/bin/shellcheck $(SCRIPTS)
+
+.PHONY: format
+format: $(READY) ## Format the code and repair what the linter can
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format .
+
+# ---- the database ----------------------------------------------------------------------------------------------------
+
+.PHONY: migrate
+migrate: $(READY) ## Apply the migrations to DATABASE_URL (`make run` does it by itself for its own database)
+	@.venv/bin/todo-admin migrate
+
+.PHONY: migration
+migration: $(READY) ## Write a new migration from what changed in the models: make migration m="add a colour"
+	@$(PY) -m dev.migration "$(m)"
+
+# ---- containers ------------------------------------------------------------------------------------------------------
+
+.PHONY: up down logs test-stack
+up: ## Start the container stack (not there yet)
+down: ## Stop the container stack (not there yet)
+logs: ## Follow the container stack's logs (not there yet)
+test-stack: ## Test the running container stack (not there yet)
+up down logs test-stack:
+	@echo "make $@: the container stack is not there yet. Until then, \`make run\` starts everything without Docker." >&2
+	@exit 1
+
+# ---- measuring and hunting -------------------------------------------------------------------------------------------
+
+.PHONY: bench
+bench: $(READY) ## Measure what the README quotes (ARGS chooses)
+	@$(PY) -m bench $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(READY) ## Let Schemathesis attack the API by its own description (ARGS="--max-examples 100 --max-time 120 --seed 1")
+	@$(PY) -m dev.fuzz $(ARGS)
+
+.PHONY: browser
+browser: $(READY) ## Drive Swagger UI in headless Chromium: register, authorise, create, complete, list
+	@$(PY) -m dev.browser $(ARGS)
+
+# ---- housekeeping ----------------------------------------------------------------------------------------------------
+
+.PHONY: lock
+lock: | .venv/bin/uv ## Write the lock files anew after a change of dependencies (UPGRADE=1 takes the newest versions)
+	@.venv/bin/python -m dev.locks compile $(if $(UPGRADE),--upgrade)
+
+.PHONY: clean
+clean: ## Remove .venv and caches; with DATA=1 also .local, the data of `make run`
+	@if kill -0 "$$(cat .local/lock 2>/dev/null)" 2>/dev/null; then echo "Stop \`make run\` first." >&2; exit 1; fi
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis schemathesis-report
+	@rm -f .coverage .coverage.*
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@if [ "$(DATA)" = 1 ]; then rm -rf .local; \
+	elif [ -d .local ]; then echo "Kept .local, the data of \`make run\`; \`make clean DATA=1\` removes it as well."; fi
+
+# The services' own lists count too: an editable install remembers its entry points.
+$(READY): dev/bootstrap.py requirements/uv.lock requirements/dev.lock $(wildcard services/*/pyproject.toml)
+	@$(call need-python)
+	@"$(PYTHON)" dev/bootstrap.py
+	@touch $(READY)
+
+.venv/bin/uv:
+	@$(call need-python)
+	@"$(PYTHON)" dev/bootstrap.py --only-uv
+
+need-python = "$(or $(PYTHON),false)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	echo "$(if $(PYTHON),$(PYTHON) is not Python 3.11 or newer.,No Python 3.11 or newer was found.)" >&2; \
+	echo "Install one (Debian and Ubuntu: apt install python3 python3-venv)" >&2; \
+	echo "or name the one you have: make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -1,0 +1,45 @@
+"""Addresses: where the API listens, and where a person or a program on this machine finds it."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from dev.processes import ServerError
+
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - named, not bound
+
+
+def origin(host: str, port: int) -> str:
+    """Return the address to open in a browser on this machine."""
+    host = EVERYWHERE.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def check_port(host: str, text: str) -> int:
+    """Return the port, when it is one and free.
+
+    Raises:
+        ServerError: with a sentence about what to do instead.
+    """
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise ServerError(f"PORT={text} is not a port. For example: PORT=8001 make run")
+    port = int(text)
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            # Two that may reuse the address can bind it; only one can listen.
+            probe.listen()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            message = f"Port {port} is in use by another program. Choose another: PORT={port + 1} make run"
+        elif error.errno == errno.EACCES:
+            message = f"Port {port} is reserved for root. Choose one above 1023: PORT=8000 make run"
+        else:
+            message = (
+                f"HOST={host} is no address of this machine ({error.strerror}). For example: HOST=0.0.0.0 make run"
+            )
+        raise ServerError(message) from error
+    return port

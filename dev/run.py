@@ -1,0 +1,194 @@
+"""`make run`: everything that the product needs, started on this machine and stopped together.
+
+The data stays in DATA_DIR: PostgreSQL's, Valkey's, and the key that signs access tokens, so that a restart signs
+nobody out. Ctrl-C, SIGTERM or a closed terminal stop the programs first and the servers after them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.data_directory import DataDirectory
+from dev.network import check_port, origin
+from dev.processes import ServerError, stop_child
+from dev.servers import EmbeddedPostgres, EmbeddedValkey
+
+READY_SECONDS = 60
+GRACE_SECONDS = 15  # a little longer than uvicorn gives the requests that it is still answering
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Program:
+    """One of our own processes."""
+
+    name: str
+    command: list[str]
+
+
+def programs(host: str, port: int) -> list[Program]:
+    """Return what runs on top of the servers, in the order of starting. The worker and beat will stand here too."""
+    api = [
+        sys.executable,
+        "-m",
+        "uvicorn",
+        "todo_api.main:create_app",
+        "--factory",
+        "--host",
+        host,
+        "--port",
+        str(port),
+    ]
+    api += ["--no-access-log", "--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "10"]
+    return [Program("api", api)]
+
+
+class Stack:
+    """The servers and programs of one `make run`."""
+
+    def __init__(self, data: DataDirectory, host: str, port: int) -> None:
+        self.data = data
+        self.host = host
+        self.port = port
+        # A plain flag: an Event's lock would be taken by the waiting thread when a signal handler wants to set it.
+        self.stopping = False
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def run(self) -> None:
+        """Start everything, wait until somebody wants it to end, and stop it in the opposite order.
+
+        Raises:
+            ServerError: something did not start, or died later.
+        """
+        with ExitStack() as running:
+            say("Starting PostgreSQL and Valkey ...")
+            postgres = running.enter_context(EmbeddedPostgres(self.data.path / "postgres"))
+            valkey = running.enter_context(EmbeddedValkey(self.data.path / "valkey", persistent=True))
+            environment = {
+                **os.environ,
+                "DATABASE_URL": postgres.create_database("todo"),
+                "REDIS_URL": valkey.url,
+                "ENVIRONMENT": "development",
+                "TOKEN_KEYS": self._token_keys(),
+                "PYTHONUNBUFFERED": "1",
+            }
+            self._migrate(environment)
+            running.callback(self._stop_programs)
+            for program in programs(self.host, self.port):
+                self._start(program, environment)
+            if self._wait_until_ready():
+                self._show_banner(environment)
+            self._watch(postgres, valkey)
+            say("Stopping ...")
+
+    def ask_to_stop(self, number: int, _: object) -> None:
+        """Begin to stop; at a second Ctrl-C, end our programs at once. (make and the kernel may repeat the others.)"""
+        if self.stopping and number == signal.SIGINT:
+            for child in self.children.values():
+                child.kill()
+        self.stopping = True
+
+    def _token_keys(self) -> str:
+        """Return the key that signs access tokens, made once and kept."""
+        path = self.data.path / "token-key"
+        if not path.exists():
+            path.touch(mode=0o600)
+            path.write_text(secrets.token_hex(32), encoding="ascii")
+        return f"dev:{path.read_text(encoding='ascii').strip()}"
+
+    def _migrate(self, environment: dict[str, str]) -> None:
+        # In a process group of its own: a migration that has begun is finished, Ctrl-C or not.
+        if subprocess.run([BIN / "todo-admin", "migrate"], env=environment, check=False, process_group=0).returncode:
+            raise ServerError("The migrations could not be applied; the lines above say why.")
+
+    def _start(self, program: Program, environment: dict[str, str]) -> None:
+        if not self.stopping:
+            self.children[program.name] = subprocess.Popen(program.command, env=environment, process_group=0)
+            self.data.remember(child.pid for child in self.children.values())
+
+    def _wait_until_ready(self) -> bool:
+        """Wait until the API says that it is ready; False when asked to stop meanwhile."""
+        # A proxy that the environment names is for the world outside.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        deadline = time.monotonic() + READY_SECONDS
+        while not self.stopping:
+            self._check_programs()
+            with suppress(OSError), opener.open(f"{origin(self.host, self.port)}/readyz", timeout=5):
+                return True
+            if time.monotonic() > deadline:
+                raise ServerError(f"The API was not ready within {READY_SECONDS} seconds; the lines above may say why.")
+            time.sleep(0.1)
+        return False
+
+    def _watch(self, *servers: EmbeddedPostgres | EmbeddedValkey) -> None:
+        while not self.stopping:
+            time.sleep(0.2)
+            self._check_programs()
+            for server in servers:
+                if not server.running():
+                    raise ServerError(f"A server died; its log is {server.log_path}.")
+
+    def _check_programs(self) -> None:
+        for name, child in self.children.items():
+            if child.poll() is not None and not self.stopping:
+                raise ServerError(f"The {name} process died ({ending(child.returncode)}); the lines above may say why.")
+
+    def _stop_programs(self) -> None:
+        for child in reversed(self.children.values()):
+            stop_child(child, ask=signal.SIGTERM, patience=GRACE_SECONDS)
+
+    def _show_banner(self, environment: dict[str, str]) -> None:
+        address = origin(self.host, self.port)
+        lines = [
+            f"Swagger UI   {address}/docs",
+            f"ReDoc        {address}/redoc",
+            f"PostgreSQL   {environment['DATABASE_URL']}",
+            f"Valkey       {environment['REDIS_URL']}",
+            f"Data         {self.data.path}",
+            "",
+            "`make seed` fills a demo account. Ctrl-C stops everything; the data stays.",
+        ]
+        rule = "-" * max(map(len, lines))
+        say("\n".join(["", rule, *lines, rule, ""]))
+
+
+def ending(code: int) -> str:
+    """Put an exit status into words."""
+    return f"exit status {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal, who may have closed it."""
+    with suppress(OSError):
+        print(text, flush=True)
+
+
+def main() -> None:
+    """Run the stack that HOST, PORT and DATA_DIR describe."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    host = os.environ.get("HOST") or "127.0.0.1"
+    try:
+        with DataDirectory(Path(os.environ.get("DATA_DIR") or ".local")) as data:
+            data.stop_left_overs()
+            port = check_port(host, os.environ.get("PORT") or "8000")
+            stack = Stack(data, host, port)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, stack.ask_to_stop)
+            stack.run()
+    except ServerError as error:
+        sys.exit(f"\n{error}")
+    say("Stopped.")
+
+
+if __name__ == "__main__":
+    main()
