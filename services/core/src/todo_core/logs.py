@@ -2,8 +2,10 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
+import asyncpg
 import orjson
 import structlog
 
@@ -14,13 +16,29 @@ def _json(event: dict[str, Any], **_: object) -> str:
     return orjson.dumps(event, default=repr).decode()
 
 
+def _format_exception(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Write out the traceback, but not the row that PostgreSQL quotes in the DETAIL of a constraint that was broken."""
+    error = event.get("exc_info")
+    if not isinstance(error, BaseException):
+        error = error[1] if isinstance(error, tuple) else sys.exc_info()[1]
+    rows = []
+    while isinstance(error, BaseException):
+        if isinstance(error, asyncpg.PostgresError) and error.detail:
+            rows.append(error.detail)
+        error = error.__cause__ or error.__context__
+    event = structlog.processors.format_exc_info(logger, method, event)
+    for row in rows:
+        event["exception"] = event["exception"].replace(row, "(not logged)")
+    return event
+
+
 def configure(settings: RuntimeSettings) -> None:
     """Send every log line of this process through structlog. Call once, when the process starts."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper("iso", utc=True),
-        structlog.processors.format_exc_info,
+        _format_exception,
     ]
     structlog.configure(
         processors=[
