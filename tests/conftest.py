@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -34,6 +35,9 @@ from todo_core.settings import (
     Settings,
     TokenSettings,
 )
+
+# A test run that is asked to stop stops its servers too.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 _numbers = itertools.count(1)
 SETTINGS = {"DATABASE", "REDIS", "TOKEN", "CACHE", "API", "WORKER", "EMAIL", "WEBHOOK", "PUBLIC"}

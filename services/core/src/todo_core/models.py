@@ -3,10 +3,11 @@
 from todo_core.accounts.models import Account, RefreshToken
 from todo_core.notifications.models import EmailVerification, Inbox, Notification, Preferences, Webhook
 from todo_core.reminders.models import Delivery, Reminder
-from todo_core.todos.models import Todo
+from todo_core.todos.models import Bytewise, Todo
 
 __all__ = [
     "Account",
+    "Bytewise",
     "Delivery",
     "EmailVerification",
     "Inbox",

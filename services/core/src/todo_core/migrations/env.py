@@ -5,14 +5,17 @@ snapshot, `CREATE INDEX CONCURRENTLY` waits for snapshots, and the two would wai
 """
 
 import asyncio
+from typing import Literal
 
 import asyncpg
 from alembic import context
+from alembic.autogenerate.api import AutogenContext
 from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
+from sqlmodel.sql.sqltypes import AutoString
 
-import todo_core.models  # noqa: F401 - fills the metadata
-from todo_core.database import connect, metadata
+from todo_core.database import Instant, connect, metadata
+from todo_core.models import Bytewise  # with it comes every table
 from todo_core.settings import DatabaseSettings, Settings
 
 _LOCK_KEY = 0x746F646F_6D696772  # "todomigr"
@@ -24,6 +27,17 @@ async def _take_lock(connection: asyncpg.Connection) -> None:
         await asyncio.sleep(_POLL_SECONDS)
 
 
+def _render(kind: str, item: object, _: AutogenContext) -> str | Literal[False]:
+    # SQLModel's own string type, and ours, are written as what they are in the database.
+    if kind == "type" and isinstance(item, AutoString):
+        return "sa.String()"
+    if kind == "type" and isinstance(item, Instant):
+        return "sa.DateTime(timezone=True)"
+    if kind == "type" and isinstance(item, Bytewise):
+        return 'sa.String(collation="C")'
+    return False
+
+
 def _migrate(connection: Connection) -> None:
     context.configure(
         connection=connection,
@@ -31,6 +45,7 @@ def _migrate(connection: Connection) -> None:
         transaction_per_migration=True,
         compare_type=True,
         compare_server_default=True,
+        render_item=_render,
     )
     with context.begin_transaction():
         context.run_migrations()
