@@ -53,6 +53,11 @@ PROBLEMS: Mapping[str, Problem] = {
         ("This grant type is not supported", "`grant_type` is either `password` or `refresh_token`."),
         ("不支持此授权类型", "`grant_type` 只能是 `password` 或 `refresh_token`。"),
     ),
+    "invalid_link": Problem(
+        400,
+        ("This link does not work", "It has expired, or it is not whole. Ask for a new one."),
+        ("此链接无效", "链接已过期或不完整，请重新获取。"),
+    ),
     "forbidden": Problem(
         403,
         ("This is not allowed", "The account may not do this."),
