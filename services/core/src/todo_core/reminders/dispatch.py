@@ -6,7 +6,7 @@ of them has left rows that say what is still to be done. Only the database's clo
 Rows are locked in one order everywhere: reminders, then deliveries, each by id or by `SKIP LOCKED`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -50,42 +50,50 @@ SELECT (SELECT count(*) FROM claimed) AS reminders, array(SELECT id FROM made) A
 """
 
 # `next_attempt_at` moves to the lease's end, so that one index finds both what is due and what a dead worker left.
+# More is looked at than is taken, so that one endpoint's queue does not hide what stands behind it.
 _LEASE = """
 WITH candidate AS (
-    SELECT d.id, d.endpoint_id, d.next_attempt_at, d.lease_until
+    SELECT d.id, d.channel, d.endpoint_id, d.next_attempt_at, d.lease_until
     FROM deliveries d
     WHERE d.state = 'pending' AND d.next_attempt_at <= now()
-      AND d.endpoint_id <> ALL($3::uuid[]) AND d.channel <> ALL($4::text[])
+      AND d.channel = ANY($4::text[]) AND d.endpoint_id <> ALL($6::uuid[]){which}
     ORDER BY d.next_attempt_at {direction}
-    LIMIT $1 * 4
+    LIMIT $1 * 2
     FOR UPDATE SKIP LOCKED
+), by_endpoint AS (
+    SELECT *, row_number() OVER (PARTITION BY channel, endpoint_id ORDER BY next_attempt_at) AS endpoint_turn
+    FROM candidate
+), by_channel AS (
+    SELECT *, row_number() OVER (PARTITION BY channel ORDER BY next_attempt_at {direction}) AS channel_turn
+    FROM by_endpoint WHERE endpoint_turn <= $2
 ), chosen AS (
-    SELECT id, lease_until FROM (
-        SELECT *, row_number() OVER (PARTITION BY endpoint_id ORDER BY next_attempt_at) AS turn FROM candidate
-    ) ranked
-    WHERE turn <= $2
+    SELECT id, lease_until
+    FROM by_channel JOIN unnest($4::text[], $5::int[]) AS room (channel, free) USING (channel)
+    WHERE channel_turn <= room.free
     ORDER BY next_attempt_at {direction}
     LIMIT $1
 ), leased AS (
     UPDATE deliveries d
     SET fence = d.fence + 1, attempts = d.attempts + 1,
-        lease_until = now() + $5::interval, next_attempt_at = now() + $5::interval
+        lease_until = now() + $3::interval, next_attempt_at = now() + $3::interval
     FROM chosen
     WHERE d.id = chosen.id
     RETURNING d.id, d.reminder_id, d.occurrence, d.channel, d.endpoint_id, d.due_at, d.created_at, d.attempts, d.fence,
               chosen.lease_until IS NOT NULL AS lease_expired
 )
-SELECT l.id, l.channel, l.endpoint_id, l.due_at, l.attempts, l.fence, l.lease_expired,
+SELECT l.id, l.reminder_id, l.occurrence, l.channel, l.endpoint_id, l.due_at, l.attempts, l.fence, l.lease_expired,
        now() - l.created_at AS age,
        r.account_id, r.todo_id, t.title, t.due_at AS todo_due_at,
        a.username, a.email, a.locale, a.timezone,
        w.url, w.secret,
        CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END AS previous_secret,
+       w.failing_since IS NOT NULL AS failing,
        coalesce(
            r.state = 'claimed' AND r.occurrence = l.occurrence AND NOT t.completed
            AND CASE l.channel
-                   WHEN 'email' THEN a.email_verified_at IS NOT NULL
-                   WHEN 'webhook' THEN w.active
+                   WHEN 'inbox' THEN coalesce(p.inbox, true)
+                   WHEN 'email' THEN coalesce(p.email, true) AND a.email_verified_at IS NOT NULL
+                   WHEN 'webhook' THEN coalesce(p.webhook, true) AND w.active
                    ELSE true
                END,
            false
@@ -94,8 +102,10 @@ FROM leased l
 JOIN reminders r ON r.id = l.reminder_id
 JOIN todos t ON t.id = r.todo_id
 JOIN accounts a ON a.id = r.account_id
+LEFT JOIN preferences p ON p.account_id = r.account_id
 LEFT JOIN webhooks w ON l.channel = 'webhook' AND w.id = l.endpoint_id
 """
+_AMONG_THESE = " AND d.id = ANY($7::uuid[])"
 
 # A cancellation that came while it was being sent stays, unless it was sent after all: then that is the truth.
 _SETTLE = """
@@ -140,10 +150,13 @@ class Delivery:
     """One delivery under lease, with all that a channel needs to send it."""
 
     id: str
+    reminder_id: str
+    occurrence: int
     channel: str
     endpoint_id: str
     fence: int
     attempts: int
+    """This one included."""
     age: timedelta
     """Since it was made."""
     due_at: datetime
@@ -162,6 +175,8 @@ class Delivery:
     url: str | None
     secret: str | None
     previous_secret: str | None
+    failing: bool
+    """Its webhook has failed ever since some attempt before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,24 +216,31 @@ class Dispatch:
         self,
         limit: int,
         *,
+        rooms: Mapping[str, int],
         per_endpoint: int,
         lease: timedelta,
         busy_endpoints: Collection[str] = (),
-        busy_channels: Collection[str] = (),
         newest_first: bool = False,
+        among: Collection[str] | None = None,
     ) -> list[Delivery]:
         """Take deliveries that are due under a lease: nobody else sends them until it ends.
 
-        At most `limit`, at most `per_endpoint` for one endpoint, none for those that are busy. The todo is read in the
-        same statement: what is no longer wanted says so.
+        At most `limit`, at most `rooms[channel]` of a channel (none of one that is not in it), at most `per_endpoint`
+        for one endpoint, none for those that are busy; if `among` is given, only of these. The todo is read in the same
+        statement: what is no longer wanted says so.
         """
+        statement = _LEASE.format(
+            direction="DESC" if newest_first else "ASC", which="" if among is None else _AMONG_THESE
+        )
         rows = await self._statements.fetch(
-            _LEASE.format(direction="DESC" if newest_first else "ASC"),
+            statement,
             limit,
             per_endpoint,
-            list(busy_endpoints),
-            list(busy_channels),
             lease,
+            list(rooms),
+            list(rooms.values()),
+            list(busy_endpoints),
+            *(() if among is None else (list(among),)),
         )
         return [Delivery(**row) for row in rows]
 

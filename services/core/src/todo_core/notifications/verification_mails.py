@@ -1,0 +1,56 @@
+"""The mails that carry a link to prove an address with."""
+
+from dataclasses import dataclass
+
+from todo_core.database import StatementPool
+from todo_core.notifications.links import VERIFICATION_LIFETIME
+
+# It counts as sent before it is: a worker that dies in between has sent none, and never are there two. Those that
+# waited longer than their link lives are left where they are.
+_CLAIM = """
+WITH unsent AS (
+    SELECT id FROM email_verifications
+    WHERE sent_at IS NULL AND used_at IS NULL AND created_at > now() - $2::interval
+    ORDER BY created_at
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE email_verifications v SET sent_at = now()
+FROM unsent, accounts a
+WHERE v.id = unsent.id AND a.id = v.account_id
+RETURNING v.id, v.email, a.username, a.locale
+"""
+
+_WAITING = """
+SELECT EXISTS (
+    SELECT 1 FROM email_verifications
+    WHERE sent_at IS NULL AND used_at IS NULL AND created_at > now() - $1::interval
+) AS waiting
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationMail:
+    """One mail to be sent, now or never."""
+
+    id: str
+    email: str
+    username: str
+    locale: str
+
+
+class VerificationMails:
+    """The worker's statements on them, on a process's plain connections."""
+
+    def __init__(self, statements: StatementPool) -> None:
+        self._statements = statements
+
+    async def are_waiting(self) -> bool:
+        """Whether there are any. A look changes nothing."""
+        row = await self._statements.fetchrow(_WAITING, VERIFICATION_LIFETIME)
+        return row is not None and row["waiting"]
+
+    async def claim(self, limit: int) -> list[VerificationMail]:
+        """Take those that are to be sent, the oldest first. Nobody gets them again."""
+        rows = await self._statements.fetch(_CLAIM, limit, VERIFICATION_LIFETIME)
+        return [VerificationMail(**row) for row in rows]

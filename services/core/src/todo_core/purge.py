@@ -1,0 +1,54 @@
+"""What nobody needs any more, removed in short statements that nobody waits for."""
+
+from datetime import timedelta
+
+from todo_core.database import StatementPool
+
+KEEP_DELIVERIES = timedelta(days=90)
+KEEP_VERIFICATIONS = timedelta(days=90)
+
+# A table is walked by its key, so that each statement reads no more than it says, with no index of its own for this.
+_WALK = """
+WITH batch AS MATERIALIZED (
+    SELECT id FROM {table} WHERE id > $1 ORDER BY id LIMIT $2
+), outdated AS (
+    SELECT t.id FROM {table} t JOIN batch USING (id) WHERE {outdated} ORDER BY t.id FOR UPDATE OF t SKIP LOCKED
+), removed AS (
+    DELETE FROM {table} t USING outdated WHERE t.id = outdated.id RETURNING t.id
+)
+SELECT max(id::text) AS last, (SELECT count(*) FROM removed) AS removed FROM batch
+"""
+_REFRESH_TOKENS = _WALK.format(table="refresh_tokens", outdated="t.expires_at < now() - $3::interval")
+_DELIVERIES = _WALK.format(table="deliveries", outdated="t.state <> 'pending' AND t.settled_at < now() - $3::interval")
+_VERIFICATIONS = _WALK.format(table="email_verifications", outdated="t.created_at < now() - $3::interval")
+
+_START = "00000000-0000-0000-0000-000000000000"
+_BATCH = 2_000
+
+
+class Purge:
+    """The statements, on a process's plain connections."""
+
+    def __init__(self, statements: StatementPool) -> None:
+        self._statements = statements
+
+    async def refresh_tokens(self) -> int:
+        """Remove those that have expired; how many there were."""
+        return await self._walk(_REFRESH_TOKENS, timedelta())
+
+    async def deliveries(self) -> int:
+        """Remove those that were settled long ago; how many there were."""
+        return await self._walk(_DELIVERIES, KEEP_DELIVERIES)
+
+    async def verifications(self) -> int:
+        """Remove the proofs of e-mail addresses that were asked for long ago; how many there were."""
+        return await self._walk(_VERIFICATIONS, KEEP_VERIFICATIONS)
+
+    async def _walk(self, statement: str, keep: timedelta) -> int:
+        last: str | None = _START
+        removed = 0
+        while last is not None:
+            row = await self._statements.fetchrow(statement, last, _BATCH, keep)
+            last = None if row is None else row["last"]
+            removed += 0 if row is None else row["removed"]
+        return removed

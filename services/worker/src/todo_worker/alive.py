@@ -1,0 +1,29 @@
+"""`python -m todo_worker.alive`: 0 while every worker process of this machine is alive, 1 otherwise. For probes.
+
+It looks at files only. To ask the broker (`celery inspect ping`) is dear, and calls a worker dead while Redis is away.
+"""
+
+import sys
+
+from todo_core.settings import ConfigurationError, Settings
+from todo_worker.heartbeat import dead_processes
+
+
+def main() -> int:
+    """Say it in words on standard error, and in the exit status."""
+    try:
+        dead = dead_processes(Settings.load().worker)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if dead is None:
+        print("No worker process has given a sign of life.", file=sys.stderr)
+        return 1
+    if dead:
+        print(f"No sign of life for too long: {', '.join(map(str, dead))}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

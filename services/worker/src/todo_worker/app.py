@@ -1,0 +1,103 @@
+"""The Celery app: `celery -A todo_worker.app worker` and `celery -A todo_worker.app beat`.
+
+    celery -A todo_worker.app worker --concurrency 2 --without-gossip --without-mingle --without-heartbeat
+    celery -A todo_worker.app beat
+
+Celery moves wake-ups, and nothing but wake-ups: each expires, none is waited for, and PostgreSQL knows what is to do.
+There is no result backend, no ETA and no countdown (with Redis those run again after the visibility timeout).
+"""
+
+from typing import Any
+
+from celery import Celery, signals
+
+from todo_core import logs
+from todo_core.settings import ConfigurationError, Settings
+from todo_worker import exporter
+from todo_worker.redis_client import broker_options, broker_url
+
+_TICK_SECONDS = 1.0
+_PURGE_SECONDS = 3_600.0
+
+
+def create_app(settings: Settings) -> Celery:
+    """Build the app. It connects to nothing yet."""
+    app = Celery("todo", broker=broker_url(settings.redis), include=["todo_worker.tasks"])
+    app.conf.update(
+        todo_settings=settings,
+        task_default_queue="reminders",
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_serializer="json",
+        accept_content=["json"],
+        timezone="UTC",
+        enable_utc=True,
+        worker_prefetch_multiplier=1,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        # Redis may come and go, and be away when we start. Tasks take no time, so none is lost by ending it then.
+        broker_connection_retry=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
+        worker_cancel_long_running_tasks_on_connection_loss=True,
+        beat_scheduler="todo_worker.beat:Scheduler",
+        beat_schedule={
+            "dispatch_due": {
+                "task": "todo.dispatch_due",
+                "schedule": _TICK_SECONDS,
+                "options": {"expires": 2 * _TICK_SECONDS, "retry": False, "ignore_result": True},
+            },
+            "purge": {
+                "task": "todo.purge",
+                "schedule": _PURGE_SECONDS,
+                "options": {"expires": _PURGE_SECONDS, "retry": False, "ignore_result": True},
+            },
+        },
+        **broker_options(settings.redis),
+    )
+    return app
+
+
+def _load() -> Settings:
+    try:
+        return Settings.load()
+    except ConfigurationError as error:
+        raise SystemExit(str(error)) from None
+
+
+settings = _load()
+exporter.prepare(settings.worker)
+app = create_app(settings)
+
+
+@signals.setup_logging.connect
+def _log_as_json(**_: Any) -> None:
+    logs.configure(settings.runtime)
+
+
+@signals.worker_init.connect
+def _forget_earlier_metrics(**_: Any) -> None:
+    exporter.forget(settings.worker)
+
+
+@signals.worker_ready.connect
+def _serve_metrics(**_: Any) -> None:
+    exporter.serve(settings.worker)
+
+
+@signals.worker_process_init.connect
+def _start(**_: Any) -> None:
+    from todo_worker import runtime  # noqa: PLC0415 - it brings prometheus_client: see exporter.prepare
+
+    runtime.start(settings, app)
+
+
+@signals.worker_process_shutdown.connect
+@signals.worker_shutdown.connect
+def _stop(**_: Any) -> None:
+    from todo_worker import runtime  # noqa: PLC0415
+
+    runtime.stop()

@@ -1,0 +1,126 @@
+"""One attempt at one delivery: send it in its time, and decide what its end means."""
+
+import asyncio
+import random
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+import structlog
+
+from todo_core.reminders.dispatch import Delivery, Outcome
+from todo_core.settings import WorkerSettings
+from todo_worker.channels.base import Channel, Failed, Undeliverable
+from todo_worker.settler import Settler
+from todo_worker.slots import Slots
+from todo_worker.steps import Steps
+
+_LONGEST_REASON = 200
+_log = structlog.get_logger(__name__)
+
+
+class Attempts:
+    """All that are under way in this process. Each runs by itself: none waits for another."""
+
+    def __init__(
+        self,
+        channels: Iterable[Channel],
+        settings: WorkerSettings,
+        slots: Slots,
+        settler: Settler,
+        *,
+        steps: Steps,
+        draw: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._channels = {channel.name: channel for channel in channels}
+        self._settings = settings
+        self._slots = slots
+        self._settler = settler
+        self._steps = steps
+        self._draw = draw
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._giving_back = False
+
+    def begin(self, group: asyncio.TaskGroup, delivery: Delivery, ended: Callable[[], None]) -> None:
+        """Start one; `ended` is called when its slot is free again."""
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            self._slots.give_back(delivery)
+            ended()
+
+        task = group.create_task(self._run(delivery))
+        self._tasks.add(task)
+        task.add_done_callback(done)
+
+    async def finish(self, within: float) -> int:
+        """Let all of them end, and give back those that have not after so many seconds; how many those were."""
+        if not self._tasks:
+            return 0
+        _, late = await asyncio.wait(self._tasks, timeout=within)
+        self._giving_back = True
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+        return len(late)
+
+    async def _run(self, delivery: Delivery) -> None:
+        try:
+            outcome = await self._attempt(delivery)
+            await self._steps.after_send(delivery)
+        except asyncio.CancelledError:
+            if not self._giving_back:
+                raise
+            outcome = Outcome(delivery.id, delivery.fence, "pending", "given back by a worker that stopped")
+        self._settler.add(delivery, outcome)
+
+    async def _attempt(self, delivery: Delivery) -> Outcome:
+        if not delivery.wanted:
+            return Outcome(delivery.id, delivery.fence, "cancelled")
+        try:
+            await self._steps.before_send(delivery)
+            async with asyncio.timeout(self._settings.send_seconds):
+                await self._channels[delivery.channel].send(delivery)
+        except TimeoutError:
+            self._slots.timed_out(delivery)
+            return self._failed(delivery, "timed out")
+        except Undeliverable as error:
+            self._slots.answered(delivery)
+            return self._given_up(delivery, error.reason)
+        except Failed as error:
+            self._slots.answered(delivery)
+            return self._failed(delivery, error.reason)
+        except Exception as error:  # one delivery's trouble is not another's
+            _log.warning("send_broke", delivery=delivery.id, channel=delivery.channel, exc_info=error)
+            return self._failed(delivery, type(error).__name__)
+        self._slots.answered(delivery)
+        return Outcome(delivery.id, delivery.fence, "sent")
+
+    def _failed(self, delivery: Delivery, reason: str) -> Outcome:
+        left = timedelta(seconds=self._settings.give_up_seconds) - delivery.age
+        if left <= timedelta():
+            return self._given_up(delivery, reason)
+        longest = min(
+            self._settings.retry_longest_seconds, self._settings.retry_seconds * 2 ** min(delivery.attempts - 1, 30)
+        )
+        # Full jitter: those that failed together do not come back together. Never beyond the last moment.
+        delay = min(timedelta(seconds=self._draw(0, longest)), left)
+        _log.info(
+            "delivery_failed",
+            delivery=delivery.id,
+            channel=delivery.channel,
+            attempt=delivery.attempts,
+            reason=reason,
+            again_in=round(delay.total_seconds(), 3),
+        )
+        return Outcome(delivery.id, delivery.fence, "pending", reason[:_LONGEST_REASON], delay)
+
+    def _given_up(self, delivery: Delivery, reason: str) -> Outcome:
+        _log.warning(
+            "delivery_dead",
+            delivery=delivery.id,
+            channel=delivery.channel,
+            attempt=delivery.attempts,
+            reason=reason,
+        )
+        return Outcome(delivery.id, delivery.fence, "dead", reason[:_LONGEST_REASON])

@@ -1,0 +1,63 @@
+"""A sign of life that costs nothing to give and nothing to read: a file that each process touches."""
+
+import asyncio
+import os
+import time
+from contextlib import suppress
+
+from todo_core.settings import WorkerSettings
+
+_PREFIX = "heartbeat-"
+
+
+class Heartbeat:
+    """This process's file."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._seconds = settings.heartbeat_seconds
+        self._path = settings.state_dir / f"{_PREFIX}{os.getpid()}"
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+
+    def beat(self) -> None:
+        """Show that this process is alive."""
+        with suppress(OSError):  # a full disk is not this process's death
+            self._path.touch()
+
+    async def run(self) -> None:
+        """Beat from the event loop, so that one that hangs is seen to."""
+        while True:
+            self.beat()
+            await asyncio.sleep(self._seconds)
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+def dead_processes(settings: WorkerSettings) -> list[int] | None:
+    """Those whose heart has stopped although they are still there; None if there is no process at all.
+
+    A process that was killed has left its file behind. It does not count: Celery has started another for it.
+    """
+    ages = {}
+    for path in settings.state_dir.glob(f"{_PREFIX}*"):
+        with suppress(OSError, ValueError):
+            pid = int(path.name.removeprefix(_PREFIX))
+            if _is_running(pid):
+                ages[pid] = time.time() - path.stat().st_mtime
+            else:
+                path.unlink(missing_ok=True)
+    if not ages:
+        return None
+    return sorted(pid for pid, age in ages.items() if age > settings.alive_seconds)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

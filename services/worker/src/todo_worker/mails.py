@@ -1,0 +1,95 @@
+"""What mails say: text and HTML, in the reader's language and time zone."""
+
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP, SMTPUTF8
+from email.utils import format_datetime, parseaddr
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from todo_core import clock
+from todo_core.notifications.links import Links
+from todo_core.notifications.verification_mails import VerificationMail
+from todo_core.reminders.dispatch import Delivery
+from todo_worker.mail_texts import Texts, texts_for, written
+
+
+class MailWriter:
+    """Writes mails. It sends none."""
+
+    def __init__(self, links: Links, public_url: str, sender: str) -> None:
+        name, self._address = parseaddr(sender)
+        self._sender = Address(name, addr_spec=self._address)
+        self._links = links
+        self._public_url = public_url
+        self._templates = Environment(
+            loader=PackageLoader("todo_worker"),
+            autoescape=select_autoescape(["html"]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+
+    def reminder(self, delivery: Delivery) -> EmailMessage:
+        """A todo is due, or will be."""
+        texts = texts_for(delivery.locale)
+        title = _one_line(delivery.title)
+        unsubscribe = self._public_url + self._links.unsubscribe(delivery.account_id, delivery.email)
+        message = self._message(
+            delivery.id,
+            delivery.email,
+            texts.reminder_subject.format(title=title),
+            texts,
+            heading=title,
+            lines=[texts.greeting.format(name=delivery.username), *self._due(delivery, texts)],
+            link=None,
+            reason=texts.reminder_reason,
+            unsubscribe=unsubscribe,
+        )
+        # RFC 8058: one click in the mail program ends them, with no page and no sign-in between.
+        message["List-Unsubscribe"] = f"<{unsubscribe}>"
+        message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+        return message
+
+    def verification(self, mail: VerificationMail) -> EmailMessage:
+        """A link to prove an address with."""
+        texts = texts_for(mail.locale)
+        return self._message(
+            mail.id,
+            mail.email,
+            texts.verify_subject,
+            texts,
+            heading=texts.verify_subject,
+            lines=[texts.greeting.format(name=mail.username), texts.verify_request],
+            link=(texts.verify_button, self._public_url + self._links.verify_email(mail.id)),
+            reason=texts.verify_reason,
+            unsubscribe=None,
+        )
+
+    def _due(self, delivery: Delivery, texts: Texts) -> list[str]:
+        if delivery.todo_due_at is None:
+            return [texts.reminder_without_due]
+        return [texts.reminder_due.format(when=written(delivery.todo_due_at, ZoneInfo(delivery.timezone), texts))]
+
+    def _message(self, key: str, recipient: str, subject: str, texts: Texts, **values: Any) -> EmailMessage:
+        message = EmailMessage(policy=SMTP if recipient.isascii() else SMTPUTF8)
+        message["From"] = self._sender
+        message["To"] = Address(addr_spec=recipient)
+        message["Subject"] = subject
+        message["Date"] = format_datetime(clock.now())
+        # The same for every attempt: a mail program that gets it twice shows it once.
+        message["Message-ID"] = f"<{key}@{self._address.rpartition('@')[2]}>"
+        message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine answers
+        message["Content-Language"] = texts.language
+        values |= {"texts": texts}
+        message.set_content(self._templates.get_template("mail.txt").render(values))
+        message.add_alternative(self._templates.get_template("mail.html").render(values), subtype="html")
+        return message
+
+
+def _one_line(text: str) -> str:
+    """Without line breaks and control characters, which a header must not have."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())

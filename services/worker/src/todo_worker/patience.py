@@ -1,0 +1,35 @@
+"""Going on after trouble: not at once, not never, and not everybody at the same moment."""
+
+import asyncio
+import random
+from typing import Any
+
+from todo_core.database import is_outage
+from todo_core.errors import Unavailable
+
+_FIRST = 0.05
+_LONGEST = 5.0
+
+
+class Patience:
+    """How long to wait before the next try; longer with each."""
+
+    def __init__(self) -> None:
+        self._tries = 0
+
+    async def wait(self) -> None:
+        """Let some time pass, more than the time before."""
+        longest = min(_LONGEST, _FIRST * 2 ** min(self._tries, 10))
+        self._tries += 1
+        await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - no secret
+
+    def reset(self) -> None:
+        """It worked: begin anew."""
+        self._tries = 0
+
+    @staticmethod
+    def describe(error: Exception) -> dict[str, Any]:
+        """What a log line says of it: an outage is a word, anything else is a defect and shows where."""
+        if is_outage(error) or isinstance(error, Unavailable):
+            return {"reason": type(error).__name__}
+        return {"reason": type(error).__name__, "exc_info": error}

@@ -1,0 +1,204 @@
+"""The engine of one process: what is due is claimed, taken under lease, sent, and settled.
+
+The rows are the truth. Every wake-up may be lost or come twice, and this process may die at any line: another finds in
+the rows what is left to do. See `Steps` for the lines that matter.
+"""
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Awaitable, Iterable, Sequence
+from datetime import timedelta
+from typing import Protocol, TypeVar
+
+import structlog
+
+from todo_core.reminders.dispatch import Delivery, Dispatch
+from todo_core.settings import WorkerSettings
+from todo_worker.attempts import Attempts
+from todo_worker.channels.base import Channel
+from todo_worker.metrics import Metrics
+from todo_worker.patience import Patience
+from todo_worker.settler import Settler
+from todo_worker.slots import Slots
+from todo_worker.steps import Steps
+
+_HANDED_OUT_AT_ONCE = 100
+_HINTS_KEPT = 10_000
+_GATHERING_SECONDS = 0.005
+_T = TypeVar("_T")
+_log = structlog.get_logger(__name__)
+
+
+class Others(Protocol):
+    """The other processes."""
+
+    def tell(self, delivery_ids: Sequence[str]) -> None:
+        """Have one of them look for these. It may be lost."""
+
+
+class Pump:
+    """Made and run on one event loop."""
+
+    def __init__(
+        self,
+        dispatch: Dispatch,
+        channels: Iterable[Channel],
+        settings: WorkerSettings,
+        metrics: Metrics,
+        *,
+        others: Others,
+        statement_seconds: float = 10.0,
+        steps: Steps | None = None,
+    ) -> None:
+        channels = list(channels)
+        self._dispatch = dispatch
+        self._settings = settings
+        self._metrics = metrics
+        self._others = others
+        self._seconds = statement_seconds
+        self._steps = steps or Steps()
+        self._slots = Slots(settings.slots, channels, settings.endpoint_slots)
+        self._settler = Settler(dispatch, metrics, self._steps, statement_seconds)
+        self._attempts = Attempts(channels, settings, self._slots, self._settler, steps=self._steps)
+        self._hints: deque[str] = deque(maxlen=_HINTS_KEPT)
+        self._woken = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._claiming = asyncio.Lock()
+        self._turns = itertools.count()
+        self._patience = Patience()
+        self._left_over = False
+        self._gathering: asyncio.TimerHandle | None = None
+
+    def wake(self, delivery_ids: Iterable[str] = ()) -> None:
+        """There may be something to send: these, above all."""
+        self._hints.extend(delivery_ids)
+        self._woken.set()
+
+    async def claim(self) -> int:
+        """Claim all that is due, and begin to send it; how many reminders there were."""
+        if self._claiming.locked():
+            return 0  # whoever is at it finds everything
+        async with self._claiming:
+            total = 0
+            for turn in itertools.count():
+                # What an outage left is caught up with from its old end; a quarter goes to what is fresh.
+                claimed = await self._ask(self._dispatch.claim(self._settings.claim_batch, newest_first=turn % 4 == 1))
+                total += claimed.reminders
+                self._metrics.claimed.inc(claimed.reminders)
+                await self._steps.after_claim(claimed.deliveries)
+                self._hand_out(claimed.deliveries)
+                if claimed.reminders < self._settings.claim_batch or self._stopping.is_set():
+                    return total
+        return total
+
+    async def run(self) -> None:
+        """Work until `stop`, and then until what is in hand is finished or given back, within the grace period."""
+        async with asyncio.TaskGroup() as group:
+            settling = group.create_task(self._settler.run())
+            polling = group.create_task(self._poll())
+            await self._send_until_stopped(group)
+            polling.cancel()
+            await self._finish()
+            settling.cancel()
+
+    def stop(self) -> None:
+        """Take on nothing new."""
+        self._stopping.set()
+        self._woken.set()
+
+    async def _poll(self) -> None:
+        """Look by itself now and then: Redis carries wishes only."""
+        patience = Patience()
+        while True:
+            try:
+                await self.claim()
+            except Exception as error:  # it must go on, whatever happens
+                _log.warning("claim_failed", **patience.describe(error))
+                await patience.wait()
+                continue
+            patience.reset()
+            self.wake()
+            await asyncio.sleep(self._settings.poll_seconds)
+
+    async def _send_until_stopped(self, group: asyncio.TaskGroup) -> None:
+        while not self._stopping.is_set():
+            self._woken.clear()  # before looking: what comes meanwhile may not be seen by this look
+            try:
+                leased, everywhere = await self._lease()
+            except Exception as error:  # it must go on, whatever happens
+                _log.warning("lease_failed", **self._patience.describe(error))
+                await self._patience.wait()
+                continue
+            self._patience.reset()
+            for delivery in leased:
+                self._slots.take(delivery)
+                self._metrics.leased(delivery)
+            await self._steps.after_lease(leased)
+            for delivery in leased:
+                self._attempts.begin(group, delivery, self._freed)
+            self._metrics.under_way.set(self._slots.used)
+            if leased and not self._slots.worthwhile():
+                self._left_over = True
+            elif leased or not everywhere:
+                continue
+            await self._woken.wait()
+
+    async def _lease(self) -> tuple[Sequence[Delivery], bool]:
+        """Take what there is room for; and whether all was looked at that could be taken."""
+        rooms = self._slots.rooms()
+        busy = self._slots.busy_endpoints()
+        turn = next(self._turns) % 4
+        limit = min(self._slots.free, sum(rooms.values()))
+        # Half of the turns goes to what was just claimed, a quarter each to both ends of the queue.
+        among = [self._hints.popleft() for _ in range(min(limit, len(self._hints)))] if turn % 2 else []
+        if not among:
+            self._left_over = bool(busy) or not self._slots.roomy()
+        if not limit:
+            return (), True
+        leased = await self._ask(
+            self._dispatch.lease(
+                limit,
+                rooms=rooms,
+                per_endpoint=self._slots.endpoint_room(),
+                lease=timedelta(seconds=self._settings.lease_seconds),
+                busy_endpoints=busy,
+                newest_first=turn == 2,
+                among=among or None,
+            )
+        )
+        return leased, not among
+
+    def _freed(self) -> None:
+        """A slot is free. If something may be waiting for it, look: in a moment, when some more are free."""
+        if self._left_over and self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(_GATHERING_SECONDS, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = None
+        self._woken.set()
+
+    def _hand_out(self, delivery_ids: Sequence[str]) -> None:
+        """Keep as many as fit in here for now, and tell the other processes of the rest."""
+        kept = max(_HANDED_OUT_AT_ONCE // 2, self._slots.free // 2)
+        if delivery_ids:
+            self.wake(delivery_ids[:kept])
+        for start in range(kept, len(delivery_ids), _HANDED_OUT_AT_ONCE):
+            self._others.tell(delivery_ids[start : start + _HANDED_OUT_AT_ONCE])
+
+    async def _ask(self, statement: Awaitable[_T]) -> _T:
+        # The server ends a statement that takes too long. This is for a server that has stopped answering at all.
+        async with asyncio.timeout(self._seconds):
+            return await statement
+
+    async def _finish(self) -> None:
+        """Let what is under way end, give back what does not, and have everything settled: within the grace period."""
+        grace = self._settings.grace_seconds
+        under_way = self._slots.used
+        given_back = await self._attempts.finish(within=grace * 0.7)
+        try:
+            async with asyncio.timeout(grace * 0.3):
+                await self._settler.finished()
+        except TimeoutError:
+            _log.warning("stopped_unsettled")
+        _log.info("pump_stopped", finished=under_way - given_back, given_back=given_back)

@@ -1,0 +1,191 @@
+"""What one worker process has: one event loop in a thread of its own, one pool of connections, the channels, the pump.
+
+They live as long as the process. Celery's tasks run in the main thread and hand over; a loop made for each task would
+lose its connections with it.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine
+from typing import Any
+
+import structlog
+import uvloop
+from celery import Celery
+from prometheus_client import REGISTRY
+
+from todo_core.purge import Purge
+from todo_core.settings import Settings
+from todo_worker.assembly import Parts, assemble
+from todo_worker.heartbeat import Heartbeat
+from todo_worker.metrics import Metrics
+from todo_worker.others import OtherWorkers
+from todo_worker.patience import Patience
+
+_LINE_SECONDS = 60
+_BACKLOG_SECONDS = 15
+_log = structlog.get_logger(__name__)
+
+
+class Runtime:
+    """One process's. Its methods are called from Celery's thread and return at once."""
+
+    def __init__(self, settings: Settings, app: Celery) -> None:
+        self._settings = settings
+        self._app = app
+        self._metrics = Metrics(REGISTRY)
+        self._thread = threading.Thread(target=self._run, name="runtime", daemon=True)
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._parts: Parts | None = None
+        self._stopping = asyncio.Event()
+        self._purging = False
+
+    def start(self) -> None:
+        """Begin to work. Nothing outside has to answer for that."""
+        self._thread.start()
+        self._ready.wait()
+
+    def stop(self) -> None:
+        """Finish or give back what is in hand, within the grace period."""
+        if self._loop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(self._settings.worker.grace_seconds + 5)
+
+    def dispatch_due(self) -> None:
+        """Claim and send what is due."""
+        self._submit(self._dispatch_due())
+
+    def deliver(self, delivery_ids: list[str]) -> None:
+        """Send these, if nobody else does."""
+        if self._loop is not None and self._parts is not None:
+            self._loop.call_soon_threadsafe(self._parts.pump.wake, delivery_ids)
+
+    def purge(self) -> None:
+        """Remove what nobody needs any more."""
+        self._submit(self._purge())
+
+    def _submit(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._loop is None or self._stopping.is_set():
+            work.close()
+            return
+        asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._live())
+        except BaseException as error:  # a process without its loop would do nothing, for ever
+            _log.critical("runtime_died", exc_info=error)
+            os._exit(70)  # Celery starts another in its place
+
+    async def _live(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        others = OtherWorkers(self._app)
+        self._parts = parts = assemble(self._settings, self._metrics, others)
+        await parts.open()
+        heartbeat = Heartbeat(self._settings.worker)
+        background = [
+            asyncio.create_task(heartbeat.run()),
+            asyncio.create_task(self._watch_parent()),
+            asyncio.create_task(self._watch_verification(parts)),
+            asyncio.create_task(self._tell(parts)),
+            asyncio.create_task(self._stop_when_told(parts)),
+        ]
+        self._ready.set()
+        _log.info("runtime_started")
+        try:
+            await parts.pump.run()
+        finally:
+            for task in background:
+                task.cancel()
+            others.close()
+            await parts.close()
+            heartbeat.end()
+
+    async def _stop_when_told(self, parts: Parts) -> None:
+        await self._stopping.wait()
+        parts.pump.stop()
+
+    async def _watch_parent(self) -> None:
+        """Stop when the process that started this one is gone: nobody would stop it otherwise."""
+        parent = os.getppid()
+        while os.getppid() == parent:  # noqa: ASYNC110 - the kernel sets no event
+            await asyncio.sleep(1)
+        _log.warning("parent_gone")
+        self._stopping.set()
+
+    async def _dispatch_due(self) -> None:
+        assert self._parts is not None  # noqa: S101 - the loop runs only once it is there
+        try:
+            await self._parts.pump.claim()
+            self._parts.pump.wake()
+            await self._parts.verification.send_waiting()
+        except Exception as error:  # the next tick comes in a second
+            _log.warning("dispatch_failed", **Patience.describe(error))
+
+    async def _watch_verification(self, parts: Parts) -> None:
+        """Look by itself now and then, as the pump does."""
+        while True:
+            await asyncio.sleep(self._settings.worker.poll_seconds)
+            try:
+                await parts.verification.send_waiting()
+            except Exception as error:  # it must go on, whatever happens
+                _log.warning("verification_failed", **Patience.describe(error))
+
+    async def _purge(self) -> None:
+        assert self._parts is not None  # noqa: S101 - the loop runs only once it is there
+        if self._purging:
+            return
+        self._purging = True
+        purge = Purge(self._parts.statements)
+        try:
+            _log.info(
+                "purged",
+                refresh_tokens=await purge.refresh_tokens(),
+                deliveries=await purge.deliveries(),
+                verifications=await purge.verifications(),
+            )
+        except Exception as error:  # the next one comes in an hour
+            _log.warning("purge_failed", **Patience.describe(error))
+        finally:
+            self._purging = False
+
+    async def _tell(self, parts: Parts) -> None:
+        """Keep the gauges fresh, and say once a minute in the log how it goes."""
+        for turn in range(1, 2**62):
+            await asyncio.sleep(_BACKLOG_SECONDS)
+            try:
+                self._metrics.backlog(await parts.dispatch.backlog())
+            except Exception as error:  # it must go on, whatever happens
+                _log.warning("backlog_unknown", **Patience.describe(error))
+            if turn % (_LINE_SECONDS // _BACKLOG_SECONDS) == 0:
+                _log.info("worker_state", **self._metrics.line())
+
+
+class _Process:
+    """The runtime of this process: Celery's tasks and signals have no other way to find it."""
+
+    runtime: Runtime | None = None
+
+
+def start(settings: Settings, app: Celery) -> None:
+    """Start this process's runtime."""
+    if _Process.runtime is None:
+        _Process.runtime = Runtime(settings, app)
+        _Process.runtime.start()
+
+
+def stop() -> None:
+    """Stop this process's runtime, if it has one."""
+    if _Process.runtime is not None:
+        _Process.runtime.stop()
+        _Process.runtime = None
+
+
+def current() -> Runtime:
+    """This process's runtime."""
+    if _Process.runtime is None:
+        raise RuntimeError("this process has no runtime: it is no worker")
+    return _Process.runtime

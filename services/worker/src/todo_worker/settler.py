@@ -1,0 +1,83 @@
+"""Writing down how deliveries ended: as many with one statement as came while the one before was under way."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from todo_core.reminders.dispatch import Delivery, Dispatch, Outcome
+from todo_worker.metrics import Metrics
+from todo_worker.patience import Patience
+from todo_worker.steps import Steps
+
+_MOST_AT_ONCE = 500
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    delivery: Delivery
+    outcome: Outcome
+
+
+class Settler:
+    """Collects outcomes and settles them. Nothing that came is dropped while it runs, whatever the database does."""
+
+    def __init__(self, dispatch: Dispatch, metrics: Metrics, steps: Steps, statement_seconds: float) -> None:
+        self._dispatch = dispatch
+        self._metrics = metrics
+        self._steps = steps
+        self._seconds = statement_seconds
+        self._waiting: list[_Ended] = []
+        self._any = asyncio.Event()
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def add(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Have it settled, soon."""
+        self._waiting.append(_Ended(delivery, outcome))
+        self._any.set()
+        self._none.clear()
+
+    async def run(self) -> None:
+        """Settle what comes, until cancelled."""
+        while True:
+            await self._any.wait()
+            batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
+            await self._settle(batch)
+            if not self._waiting:
+                self._any.clear()
+                self._none.set()
+
+    async def finished(self) -> None:
+        """Wait until nothing is left to be settled."""
+        await self._none.wait()
+
+    async def _settle(self, batch: Sequence[_Ended]) -> None:
+        outcomes = [ended.outcome for ended in batch]
+        settled = await self._write_down(outcomes)
+        for ended in batch:
+            if ended.outcome.id in settled:
+                self._metrics.settled(ended.delivery, ended.outcome)
+            else:
+                self._metrics.fence_lost(ended.delivery)
+                _log.warning(
+                    "fence_lost",
+                    delivery=ended.delivery.id,
+                    channel=ended.delivery.channel,
+                    fence=ended.delivery.fence,
+                    outcome=ended.outcome.state,
+                )
+
+    async def _write_down(self, outcomes: Sequence[Outcome]) -> set[str]:
+        patience = Patience()
+        while True:
+            try:
+                await self._steps.before_settle(outcomes)
+                async with asyncio.timeout(self._seconds):
+                    return await self._dispatch.settle(outcomes)
+            except Exception as error:  # whatever it is, what was sent must be written down
+                # Until the lease ends nobody else sends them, and after that the fence tells us apart.
+                _log.warning("settle_failed", deliveries=len(outcomes), **patience.describe(error))
+                await patience.wait()

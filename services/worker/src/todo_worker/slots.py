@@ -1,0 +1,119 @@
+"""How much may be under way at once: overall, in each channel, and to each receiver, so that one that hangs holds back
+only its own."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from todo_core.reminders.dispatch import Delivery
+from todo_worker.channels.base import Channel
+
+_FIRST_REST = 1.0
+_LONGEST_REST = 30.0
+
+
+class _Silence:
+    """A receiver that let an attempt time out. It is asked again after ever longer rests, or a few such receivers would
+    hold every slot that there is."""
+
+    __slots__ = ("rest", "until")
+
+    def __init__(self) -> None:
+        self.rest = _FIRST_REST
+        self.until = 0.0
+
+
+class Slots:
+    """Counts what is under way."""
+
+    def __init__(
+        self,
+        total: int,
+        channels: Iterable[Channel],
+        per_endpoint: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        channels = list(channels)
+        self.total = total
+        self._limits = {channel.name: min(channel.slots, total) for channel in channels}
+        self._separate = {channel.name for channel in channels if channel.separate_receivers}
+        self._per_endpoint = per_endpoint
+        self._clock = clock
+        self._used: Counter[str] = Counter()
+        self._endpoints: Counter[str] = Counter()
+        self._silent: dict[str, _Silence] = {}
+
+    @property
+    def used(self) -> int:
+        """How many are under way."""
+        return self._used.total()
+
+    @property
+    def free(self) -> int:
+        """How many more may be begun."""
+        return self.total - self.used
+
+    def rooms(self) -> dict[str, int]:
+        """How many more may be begun in each channel; only those channels that have room."""
+        free = self.free
+        rooms = {name: min(limit - self._used[name], free) for name, limit in self._limits.items()}
+        return {name: room for name, room in rooms.items() if room > 0}
+
+    def roomy(self) -> bool:
+        """Whether every channel has room."""
+        return len(self.rooms()) == len(self._limits)
+
+    def worthwhile(self) -> bool:
+        """Whether so much is free that it is worth a statement: a quarter of some channel that has traffic."""
+        return (
+            any(
+                self._limits[name] - used >= max(1, self._limits[name] // 4)
+                for name, used in self._used.items()
+                if used
+            )
+            or not self.used
+        )
+
+    def busy_endpoints(self) -> list[str]:
+        """Receivers that get nothing at the moment."""
+        now = self._clock()
+        # Half of its slots is enough for the next lease to fill: until then it is left out.
+        busy = {endpoint for endpoint, used in self._endpoints.items() if used > self._per_endpoint // 2}
+        busy.update(endpoint for endpoint, silence in self._silent.items() if silence.until > now)
+        return sorted(busy)
+
+    def endpoint_room(self) -> int:
+        """How many more may be begun for each receiver that is not busy."""
+        half = self._per_endpoint // 2
+        used = max((count for count in self._endpoints.values() if count <= half), default=0)
+        return self._per_endpoint - used
+
+    def take(self, delivery: Delivery) -> None:
+        """It is under way from now on."""
+        self._used[delivery.channel] += 1
+        if delivery.channel in self._separate:
+            self._endpoints[delivery.endpoint_id] += 1
+
+    def give_back(self, delivery: Delivery) -> None:
+        """It is under way no longer."""
+        self._used[delivery.channel] -= 1
+        if delivery.channel in self._separate:
+            self._endpoints[delivery.endpoint_id] -= 1
+            if not self._endpoints[delivery.endpoint_id]:
+                del self._endpoints[delivery.endpoint_id]
+
+    def answered(self, delivery: Delivery) -> None:
+        """Its receiver answered, whatever it said."""
+        self._silent.pop(delivery.endpoint_id, None)
+
+    def timed_out(self, delivery: Delivery) -> None:
+        """Its receiver did not answer in time."""
+        if delivery.channel not in self._separate:
+            return
+        now = self._clock()
+        silence = self._silent.setdefault(delivery.endpoint_id, _Silence())
+        if silence.until <= now:  # else it is one of several that were under way when the first timed out
+            silence.until = now + silence.rest
+            silence.rest = min(silence.rest * 2, _LONGEST_REST)
+        if len(self._silent) > 10_000:
+            self._silent = {key: value for key, value in self._silent.items() if value.until > now}

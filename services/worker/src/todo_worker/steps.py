@@ -1,0 +1,24 @@
+"""The moments at which a process could die, named, so that a test can let it."""
+
+from collections.abc import Sequence
+
+from todo_core.reminders.dispatch import Delivery, Outcome
+
+
+class Steps:
+    """Called by the pump as it goes. By itself it does nothing."""
+
+    async def after_claim(self, delivery_ids: Sequence[str]) -> None:
+        """Reminders have become deliveries, and nobody has been told of them."""
+
+    async def after_lease(self, deliveries: Sequence[Delivery]) -> None:
+        """These are this process's own, and none has been begun."""
+
+    async def before_send(self, delivery: Delivery) -> None:
+        """The next line sends it."""
+
+    async def after_send(self, delivery: Delivery) -> None:
+        """It has been sent, and nobody knows."""
+
+    async def before_settle(self, outcomes: Sequence[Outcome]) -> None:
+        """The next line writes down how these ended."""
