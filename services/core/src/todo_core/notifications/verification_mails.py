@@ -6,7 +6,8 @@ from todo_core.database import StatementPool
 from todo_core.notifications.links import VERIFICATION_LIFETIME
 
 # It counts as sent before it is: a worker that dies in between has sent none, and never are there two. Those that
-# waited longer than their link lives are left where they are.
+# waited longer than their link lives are left where they are. One whose account has another address by now, or has
+# proved it, is taken and not sent.
 _CLAIM = """
 WITH unsent AS (
     SELECT id FROM email_verifications
@@ -14,13 +15,14 @@ WITH unsent AS (
     ORDER BY created_at
     LIMIT $1
     FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE email_verifications v SET sent_at = now() FROM unsent WHERE v.id = unsent.id
+    RETURNING v.id, v.account_id, v.email
 )
-UPDATE email_verifications v SET sent_at = now()
-FROM unsent, accounts a
-WHERE v.id = unsent.id AND a.id = v.account_id
-RETURNING v.id, v.email, a.username, a.locale
+SELECT taken.id, taken.email, a.username, a.locale
+FROM taken JOIN accounts a ON a.id = taken.account_id
+WHERE a.email = taken.email AND a.email_verified_at IS NULL
 """
-
 _WAITING = """
 SELECT EXISTS (
     SELECT 1 FROM email_verifications

@@ -1,0 +1,45 @@
+"""What the worker's tests share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from tests.conftest import MakeDatabase, in_thread, make_settings
+from tests.receivers import HttpReceiver, SmtpReceiver, http_receiver, smtp_receiver
+from tests.worker_kit import Office, office_settings
+from todo_core.migrations import runner
+
+
+@pytest.fixture(scope="session")
+async def worker_database(make_database: MakeDatabase) -> str:
+    """A database where a worker finds nothing but what its test has put there."""
+    url = await make_database()
+    await in_thread(runner.upgrade, make_settings(url))
+    return url
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[HttpReceiver]:
+    """Where webhooks lead."""
+    async with http_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def smtp() -> AsyncIterator[SmtpReceiver]:
+    """Where mails go."""
+    async with smtp_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+async def office(worker_database: str, redis_url: str, smtp: SmtpReceiver) -> AsyncIterator[Office]:
+    """An empty database, and workers for it."""
+    sql = await asyncpg.connect(worker_database)
+    await sql.execute("TRUNCATE accounts CASCADE")
+    office = Office(office_settings(worker_database, redis_url, smtp.port), sql)
+    yield office
+    await office.close()

@@ -1,0 +1,238 @@
+"""Worker processes without Celery, and reminders for them, on a database of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+from aiohttp.abc import AbstractResolver
+from prometheus_client import CollectorRegistry, generate_latest
+
+from tests.conftest import make_settings
+from todo_core.ids import new_id
+from todo_core.settings import EmailSettings, RuntimeSettings, Settings, WebhookSettings, WorkerSettings
+from todo_worker.assembly import Parts, assemble
+from todo_worker.metrics import Metrics
+from todo_worker.steps import Steps
+
+_numbers = itertools.count(1)
+SECRET = f"whsec_{base64.b64encode(b'0123456789abcdef0123456789abcdef').decode()}"
+QUICK: dict[str, Any] = {
+    "poll_seconds": 0.1,
+    "lease_seconds": 1.0,
+    "send_seconds": 0.5,
+    "retry_seconds": 0.05,
+    "retry_longest_seconds": 0.1,
+    "grace_seconds": 2.0,
+}
+
+
+async def eventually(check: Callable[[], Awaitable[bool]] | Callable[[], bool], seconds: float = 20) -> None:
+    """Until it is so."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = check()
+            if found if isinstance(found, bool) else await found:
+                return
+            await asyncio.sleep(0.01)
+
+
+class Told:
+    """The other processes, as far as one of them can tell."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[str] = []
+
+    def tell(self, delivery_ids: Sequence[str]) -> None:
+        """Note them."""
+        self.deliveries += delivery_ids
+
+
+@dataclass
+class Worker:
+    """One process's parts, at work in this event loop."""
+
+    parts: Parts
+    registry: CollectorRegistry
+    told: Told
+    task: asyncio.Task[None]
+
+    async def die(self) -> None:
+        """End at once, wherever it is, as a process that is killed does: nothing is finished and nothing given back."""
+        self.task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self.task
+        await self.parts.close()
+
+    async def stop(self) -> None:
+        """End in peace."""
+        self.parts.pump.stop()
+        await self.task
+        await self.parts.close()
+
+    def metrics(self) -> str:
+        """As Prometheus reads them."""
+        return generate_latest(self.registry).decode()
+
+
+@dataclass
+class Office:
+    """The database, and everybody who works with it."""
+
+    settings: Settings
+    sql: asyncpg.Connection
+    workers: list[Worker] = field(default_factory=list)
+
+    async def start(
+        self,
+        steps: Steps | None = None,
+        *,
+        resolver: AbstractResolver | None = None,
+        settings: Settings | None = None,
+        **worker: Any,
+    ) -> Worker:
+        """Another worker."""
+        chosen = settings or self.with_worker(**worker)
+        registry, told = CollectorRegistry(), Told()
+        parts = assemble(chosen, Metrics(registry), told, steps=steps, resolver=resolver)
+        await parts.open()
+        started = Worker(parts, registry, told, asyncio.create_task(parts.pump.run()))
+        self.workers.append(started)
+        return started
+
+    def with_worker(self, **worker: Any) -> Settings:
+        """The settings, with others for the worker."""
+        return self.but(WorkerSettings(**{**QUICK, **worker}))
+
+    def but(self, *concerns: Any) -> Settings:
+        """The settings, with other concerns."""
+        own = (self.settings.email, self.settings.webhooks, self.settings.worker, self.settings.runtime)
+        return make_settings(
+            self.settings.database.url.get_secret_value(),
+            self.settings.redis.url.get_secret_value(),
+            *own,
+            *concerns,
+        )
+
+    async def close(self) -> None:
+        """Send everybody home."""
+        for worker in self.workers:
+            if not worker.task.done():
+                await worker.die()
+        await self.sql.close()
+
+    async def account(self, *, verified: bool = False, **columns: Any) -> str:
+        """Somebody who wants reminders in the inbox; by e-mail if `verified`."""
+        number = next(_numbers)
+        account_id = str(new_id())
+        values = {
+            "username": f"lin{number}",
+            "email": f"lin{number}@example.com",
+            "locale": "en",
+            "timezone": "UTC",
+            **columns,
+        }
+        await self.sql.execute(
+            "INSERT INTO accounts (id, username, username_key, email, email_key, password_hash, locale, timezone,"
+            " email_verified_at) VALUES ($1, $2, $2, $3, $3, 'x', $4, $5, CASE WHEN $6 THEN now() END)",
+            account_id,
+            values["username"],
+            values["email"],
+            values["locale"],
+            values["timezone"],
+            verified,
+        )
+        return account_id
+
+    async def only(self, account_id: str, *channels: str) -> None:
+        """The account wants to hear by these channels alone."""
+        await self.sql.execute(
+            "INSERT INTO preferences (account_id, inbox, email, webhook) VALUES ($1, $2, $3, $4)"
+            " ON CONFLICT (account_id) DO UPDATE SET inbox = $2, email = $3, webhook = $4",
+            account_id,
+            *(name in channels for name in ("inbox", "email", "webhook")),
+        )
+
+    async def webhook(self, account_id: str, url: str, **columns: Any) -> str:
+        """Where the account wants to be called."""
+        webhook_id = str(new_id())
+        columns = {"id": webhook_id, "account_id": account_id, "url": url, "secret": SECRET, **columns}
+        places = ", ".join(f"${number}" for number in range(1, len(columns) + 1))
+        await self.sql.execute(f"INSERT INTO webhooks ({', '.join(columns)}) VALUES ({places})", *columns.values())
+        return webhook_id
+
+    async def remind(
+        self, account_id: str, title: str = "Buy milk", *, after: float = 0, due_after: float | None = None
+    ) -> str:
+        """A todo whose reminder is due in so many seconds; the reminder's id."""
+        todo_id, reminder_id = str(new_id()), str(new_id())
+        await self.sql.execute(
+            "INSERT INTO todos (id, owner_id, title, due_at, created_at, updated_at)"
+            " VALUES ($1, $2, $3, now() + make_interval(secs => $4), now(), now())",
+            todo_id,
+            account_id,
+            title,
+            after if due_after is None else due_after,
+        )
+        await self.sql.execute(
+            "INSERT INTO reminders (id, account_id, todo_id, at, remind_at, state)"
+            " SELECT $1, $2, $3, t, t, 'scheduled' FROM (SELECT now() + make_interval(secs => $4) AS t) s",
+            reminder_id,
+            account_id,
+            todo_id,
+            after,
+        )
+        return reminder_id
+
+    async def remind_often(self, account_id: str, count: int, *, after: float = 0) -> None:
+        """So many todos, each with a reminder that is due in so many seconds."""
+        await self.sql.execute(
+            "WITH made AS (INSERT INTO todos (id, owner_id, title, due_at, created_at, updated_at)"
+            " SELECT gen_random_uuid(), $1, 'todo ' || i, now(), now(), now() FROM generate_series(1, $2) i"
+            " RETURNING id)"
+            " INSERT INTO reminders (id, account_id, todo_id, at, remind_at, state)"
+            " SELECT gen_random_uuid(), $1, id, now(), now() + make_interval(secs => $3), 'scheduled' FROM made",
+            account_id,
+            count,
+            after,
+        )
+
+    async def states(self, channel: str | None = None) -> dict[str, int]:
+        """How many deliveries are how far."""
+        rows = await self.sql.fetch(
+            "SELECT state, count(*) AS count FROM deliveries WHERE $1::text IS NULL OR channel = $1 GROUP BY state",
+            channel,
+        )
+        return {row["state"]: row["count"] for row in rows}
+
+    async def delivery(self) -> asyncpg.Record:
+        """The only one."""
+        (row,) = await self.sql.fetch("SELECT * FROM deliveries")
+        return row
+
+    async def settled(self, count: int = 1, seconds: float = 20) -> None:
+        """Until so many deliveries have come to an end."""
+
+        async def check() -> bool:
+            done: int = await self.sql.fetchval("SELECT count(*) FROM deliveries WHERE state <> 'pending'")
+            return done >= count
+
+        await eventually(check, seconds)
+
+
+def office_settings(database_url: str, redis_url: str, smtp_port: int = 1) -> Settings:
+    """Quick ones, with a mail server on this machine, and webhooks to it."""
+    return make_settings(
+        database_url,
+        redis_url,
+        RuntimeSettings(environment="test", public_url="https://todo.example.com"),
+        WorkerSettings(**QUICK),
+        EmailSettings(host="127.0.0.1", port=smtp_port, security="none", sender="Todo <reminders@todo.example.com>"),
+        WebhookSettings(allowed_networks="127.0.0.0/8"),
+    )
