@@ -31,7 +31,7 @@ async def keys(redis_url: str, person: Person) -> list[bytes]:
 async def test_a_list_is_kept_in_redis_for_its_time_and_read_from_there(
     run_api: RunApi, fragile_redis: EmbeddedValkey
 ) -> None:
-    api = await run_api(CacheSettings(ttl_seconds=77), redis_url=fragile_redis.url)
+    api = await run_api(CacheSettings(ttl_seconds=77, local_bytes=0), redis_url=fragile_redis.url)
     lin = await api.person()
     await lin.add_todo("real")
     assert await titles(lin) == {"real"}
@@ -41,6 +41,25 @@ async def test_a_list_is_kept_in_redis_for_its_time_and_read_from_there(
         # What comes back shows where it came from.
         await redis.set(key, b'{"items":[{"title":"from Redis"}],"next_cursor":null}', keepttl=True)
     assert await titles(lin) == {"from Redis"}
+
+
+async def test_a_process_keeps_the_lists_that_it_sent_within_its_bytes(
+    run_api: RunApi, fragile_redis: EmbeddedValkey
+) -> None:
+    api = await run_api(CacheSettings(local_bytes=2_000), redis_url=fragile_redis.url)
+    lin = await api.person()
+    await lin.add_todo("a")
+    await titles(lin)
+    async with Redis.from_url(fragile_redis.url) as redis:
+        await redis.flushall()
+        assert await titles(lin) == {"a"}
+        assert await redis.dbsize() == 0, "neither Redis nor PostgreSQL was asked for the page"
+        for number in range(20):
+            await lin.add_todo(f"t{number}")
+        await redis.flushall()
+        for _ in range(2):
+            assert len(await titles(lin)) == 21
+        assert await redis.dbsize() == 1, "a page too large to keep comes from Redis"
 
 
 async def test_each_page_and_filter_is_kept_by_itself(api: Api, redis_url: str) -> None:
@@ -213,7 +232,7 @@ async def test_a_redis_that_hangs_costs_a_request_its_time_limit_and_the_next_no
 async def test_what_redis_holds_is_taken_up_again_when_it_comes_back(
     run_api: RunApi, fragile_redis: EmbeddedValkey
 ) -> None:
-    api = await run_api(RedisSettings(url=fragile_redis.url, retry_after_ms=1))
+    api = await run_api(RedisSettings(url=fragile_redis.url, retry_after_ms=1), CacheSettings(local_bytes=0))
     lin = await api.person()
     await lin.add_todo("a")
     fragile_redis.kill()

@@ -169,3 +169,15 @@ async def test_not_being_ready_is_said_in_the_readers_language(run_api: RunApi) 
     answer = await lost.http.get("/readyz", headers={"Accept-Language": "zh-CN"})
     not_ready(answer, database="down")
     assert (answer.headers["content-language"], answer.json()["title"]) == ("zh-CN", "尚未就绪")
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/openapi.json"])
+async def test_head_answers_as_get_does_without_the_body(api: Api, path: str) -> None:
+    head = await api.http.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len((await api.http.get(path)).content))
+
+
+async def test_whoever_opens_the_service_in_a_browser_is_led_to_its_pages(api: Api) -> None:
+    answer = await api.http.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")

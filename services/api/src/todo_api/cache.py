@@ -5,9 +5,14 @@ of an account's todos writes a new `list_version` to its row, in the same transa
 read first asks PostgreSQL for the version, one look-up by primary key, and then Redis for the page of just that
 version. A bump that is lost, a Redis that restarts with old data, a writer that cannot reach Redis: none of them
 matters, as there is no bump. See docs/decisions/0004-list-cache.md.
+
+As a page of one version never changes, each process also keeps the last ones it sent: a few megabytes that save the way
+to Redis, a quarter of what a cached list costs.
 """
 
 import hashlib
+
+from cachetools import LRUCache
 
 from todo_api.answers import encode_page
 from todo_api.redis_gate import RedisGate
@@ -15,7 +20,7 @@ from todo_core.accounts.repository import AccountReads
 from todo_core.accounts.tokens import Principal
 from todo_core.errors import Unauthenticated
 from todo_core.settings import CacheSettings
-from todo_core.todos.queries import ListQuery
+from todo_core.todos.queries import COLUMNS, ListQuery
 from todo_core.todos.service import TodoBrowser
 
 
@@ -28,6 +33,7 @@ class TodoLists:
         self._redis = redis
         self._enabled = settings.enabled
         self._ttl = settings.ttl_seconds
+        self._sent: LRUCache[str, bytes] = LRUCache(settings.local_bytes, getsizeof=len)
 
     async def page(self, owner: Principal, query: ListQuery, cursor: str | None) -> bytes:
         """One page of the owner's todos.
@@ -43,17 +49,22 @@ class TodoLists:
         if version is None:
             raise Unauthenticated
         key = self._key(owner, version, query, cursor)
-        cached = await self._redis.attempt(lambda redis: redis.get(key))
-        if cached is not None:
-            return bytes(cached)
-        page = await self._read(owner, query, cursor)
-        await self._redis.attempt(lambda redis: redis.set(key, page, ex=self._ttl))
+        page = self._sent.get(key)
+        if page is not None:
+            return page
+        page = await self._redis.attempt(lambda redis: redis.get(key))
+        if page is None:
+            fresh = page = await self._read(owner, query, cursor)
+            await self._redis.attempt(lambda redis: redis.set(key, fresh, ex=self._ttl))
+        if len(page) <= self._sent.maxsize:
+            self._sent[key] = page
         return page
 
     async def _read(self, owner: Principal, query: ListQuery, cursor: str | None) -> bytes:
         return encode_page(await self._browser.page(owner, query, cursor))
 
     def _key(self, owner: Principal, version: str, query: ListQuery, cursor: str | None) -> str:
-        question = f"{query.canonical}|{query.limit}|{cursor}"
+        # The columns belong to it: while a release that adds one is rolled out, old and new processes share Redis.
+        question = f"{COLUMNS}|{query.canonical}|{query.limit}|{cursor}"
         digest = hashlib.blake2s(question.encode("utf-8", "replace"), digest_size=16).hexdigest()
         return f"{self._redis.key_prefix}:list:{owner.id}:{version}:{digest}"

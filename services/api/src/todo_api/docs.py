@@ -11,7 +11,7 @@ import fastapi_offline
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
 from todo_api.openapi import ProblemDocument
@@ -36,6 +36,11 @@ _REF = "#/components/schemas/{model}"
 def install(app: FastAPI) -> None:
     """Serve /docs and /redoc, and complete what FastAPI generates."""
     app.mount("/assets", StaticFiles(directory=_ASSETS), name="assets")
+
+    @app.get("/", include_in_schema=False)
+    async def start(request: Request) -> RedirectResponse:
+        """Whoever opens the service in a browser wants to see what it is."""
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
     @app.get("/docs", include_in_schema=False)
     async def swagger_ui(request: Request) -> HTMLResponse:

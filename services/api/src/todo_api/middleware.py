@@ -35,6 +35,9 @@ class RequestContext:
         # A state of its own: what the lifespan put there is shared by all requests.
         state = scope["state"] = {**scope.get("state", {}), "request_id": request_id}
         status = 0
+        if scope["method"] == "HEAD":
+            # Whatever answers GET answers HEAD (RFC 9110, section 9.3.2); the server leaves out the body.
+            scope = {**scope, "method": "GET"}
 
         async def send_with_id(message: Message) -> None:
             nonlocal status

@@ -134,6 +134,7 @@ class TodoService:
         at = await self._begin(owner)
         todo = await self._lock(owner, todo_id, expected_versions)
         before = (todo.title, todo.description, todo.due_at, todo.completed_at)
+        planned_for = (todo.due_at, todo.completed_at)
         for field in ("title", "description", "due_at"):
             if field in changes:
                 setattr(todo, field, changes[field])
@@ -148,7 +149,7 @@ class TodoService:
         if "reminders" in changes:
             await self._reminders.replace(todo, changes["reminders"], at)
             await self._todos.save(todo)
-        elif before[2:] != (todo.due_at, todo.completed_at):
+        elif planned_for != (todo.due_at, todo.completed_at):
             await self._reminders.follow(todo, at)
         return todo
 
