@@ -61,8 +61,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _migrate(settings: Settings, options: argparse.Namespace) -> None:
-    runner.upgrade(settings, options.revision)
-    print(f"The database is at revision {options.revision} (newest: {runner.head()}).")
+    reached = runner.upgrade(settings, options.revision)
+    if runner.is_newer(reached):
+        print(f"The database is at revision {reached}: a newer release made it, and it stays as it is.")
+    else:
+        print(f"The database is at revision {reached} (newest: {runner.head()}).")
 
 
 def _downgrade(settings: Settings, options: argparse.Namespace) -> None:

@@ -216,7 +216,7 @@ def _refuse_closed(dbapi_connection: Any, *_: object) -> None:
         raise DisconnectionError
 
 
-async def migration_revision(statements: StatementPool) -> str | None:
+async def migration_revision(statements: StatementPool | asyncpg.Connection) -> str | None:
     """The migration that the database is at; None if it was never migrated."""
     try:
         row = await statements.fetchrow("SELECT version_num FROM alembic_version")

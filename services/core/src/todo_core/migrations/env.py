@@ -14,7 +14,8 @@ from sqlalchemy import Connection, pool
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel.sql.sqltypes import AutoString
 
-from todo_core.database import Instant, connect, metadata
+from todo_core.database import Instant, connect, metadata, migration_revision
+from todo_core.migrations import runner
 from todo_core.models import Bytewise  # with it comes every table
 from todo_core.settings import DatabaseSettings, Settings
 
@@ -62,6 +63,8 @@ async def _run(settings: DatabaseSettings) -> None:
     holder = await connect(settings, server_settings=limits)
     try:
         await _take_lock(holder)
+        if attributes.get("leave_newer") and runner.is_newer(await migration_revision(holder)):
+            return
         engine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=lambda: connect(settings, server_settings=limits),
@@ -71,8 +74,10 @@ async def _run(settings: DatabaseSettings) -> None:
             await connection.run_sync(_migrate)
         await engine.dispose()
     finally:
+        attributes["reached"] = None if holder.is_closed() else await migration_revision(holder)
         await holder.close()
 
 
-settings = context.config.attributes.get("settings")
+attributes = context.config.attributes
+settings = attributes.get("settings")
 asyncio.run(_run(settings.database if isinstance(settings, Settings) else Settings.load().database))
