@@ -16,7 +16,7 @@ from tests.conftest import RunApi
 from tests.factories import PASSWORD, Api, Person
 from todo_core.settings import PasswordSettings
 
-ACCOUNT_FIELDS = {"id", "username", "email", "timezone", "locale", "created_at"}
+ACCOUNT_FIELDS = {"id", "username", "email", "email_verified", "timezone", "locale", "created_at"}
 _numbers = itertools.count(1)
 
 
@@ -574,10 +574,10 @@ async def test_without_the_right_password_nothing_is_deleted(lin: Person, passwo
 @pytest.mark.parametrize(
     ("options", "field", "rule"),
     [
-        ({}, "", "required"),
-        ({"json": None}, "", "required"),
+        ({}, "body", "required"),
+        ({"json": None}, "body", "required"),
         ({"json": {}}, "password", "required"),
-        ({"json": []}, "", "object"),
+        ({"json": []}, "body", "object"),
         ({"json": {"password": None}}, "password", "null"),
         ({"json": {"password": 5}}, "password", "string"),
         ({"json": {"password": "x" * 129}}, "password", "max_length"),

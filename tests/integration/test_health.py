@@ -128,30 +128,20 @@ async def test_a_database_that_comes_up_later_makes_the_process_ready(run_api: R
     assert (await early.http.get("/readyz")).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("revision", "status"),
-    [
-        ("0001", 503),
-        (None, 503),
-        ("9999_from_a_newer_release", 200),
-    ],
-)
-async def test_the_database_must_be_at_the_codes_migration_or_a_newer_one(
-    run_api: RunApi, empty_database: str, revision: str | None, status: int
-) -> None:
+async def test_the_database_must_be_at_the_codes_migration_or_a_newer_one(run_api: RunApi, empty_database: str) -> None:
     await in_thread(runner.upgrade, make_settings(empty_database))
     running = await run_api(database_url=empty_database)
-    assert (await running.http.get("/readyz")).status_code == 200
     connection = await asyncpg.connect(empty_database)
-    await connection.execute("DELETE FROM alembic_version")
-    if revision is not None:
-        await connection.execute("INSERT INTO alembic_version VALUES ($1)", revision)
+    for revision, ready in ((runner.head(), True), ("0001", False), ("9999_from_a_newer_release", True), (None, False)):
+        await connection.execute("DELETE FROM alembic_version")
+        if revision is not None:
+            await connection.execute("INSERT INTO alembic_version VALUES ($1)", revision)
+        answer = await running.http.get("/readyz")
+        if ready:
+            assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+        else:
+            not_ready(answer, database="not migrated", redis="ok")
     await connection.close()
-    answer = await running.http.get("/readyz")
-    if status == 200:
-        assert (answer.status_code, answer.json()["status"]) == (200, "ok")
-    else:
-        not_ready(answer, database="not migrated", redis="ok")
 
 
 async def test_a_database_that_was_taken_down_a_migration_is_not_ready(run_api: RunApi, empty_database: str) -> None:

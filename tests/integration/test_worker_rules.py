@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import asyncpg
 import pytest
@@ -79,7 +80,7 @@ async def test_a_mail_goes_only_to_the_address_that_is_proved_when_it_is_sent(
 # ---- failures
 
 
-async def failing(office: Office, http: HttpReceiver, **worker: float) -> None:
+async def failing(office: Office, http: HttpReceiver, **worker: Any) -> None:
     """A webhook that answers 500, and a worker that tries."""
     http.status = 500
     lin = await office.account()

@@ -23,6 +23,7 @@ PARAMS: dict[str, object] = {
     "max_length": 128,
     "ge": 1,
     "le": 100,
+    "most": 10,
 }
 
 

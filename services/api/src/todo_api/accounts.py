@@ -64,6 +64,7 @@ class AccountPublic(BaseModel):
                     "id": "01890000-0000-7000-8000-000000000000",
                     "username": "lin",
                     "email": "lin@example.com",
+                    "email_verified": False,
                     "timezone": "Asia/Shanghai",
                     "locale": "zh-CN",
                     "created_at": "2026-11-24T08:30:00.123456Z",
@@ -75,6 +76,7 @@ class AccountPublic(BaseModel):
     id: UUID
     username: str
     email: str
+    email_verified: bool = Field(description="reminders go out by e-mail only once it is")
     timezone: str
     locale: str
     created_at: datetime

@@ -14,13 +14,24 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from todo_api.cache import TodoLists
 from todo_api.limits import AttemptLimits
 from todo_api.redis_gate import RedisGate
+from todo_api.streams import Streams
 from todo_core.accounts.passwords import PasswordHasher
 from todo_core.accounts.repository import AccountReads, AccountRepository
 from todo_core.accounts.service import AccountService
 from todo_core.accounts.tokens import AccessTokens, Principal
 from todo_core.database import Database
 from todo_core.errors import AppError, Unauthenticated
-from todo_core.notifications.repository import PreferencesRepository
+from todo_core.notifications.inbox import InboxMarks, InboxReads
+from todo_core.notifications.links import Links
+from todo_core.notifications.repository import (
+    NotificationReads,
+    PreferencesRepository,
+    VerificationRepository,
+    WebhookRepository,
+)
+from todo_core.notifications.service import InboxBrowser, PreferencesService
+from todo_core.notifications.verification import VerificationService
+from todo_core.notifications.webhooks import WebhookService
 from todo_core.reminders.repository import ReminderRepository
 from todo_core.reminders.service import ReminderService
 from todo_core.settings import Settings
@@ -41,6 +52,11 @@ class Process:
     browser: TodoBrowser
     lists: TodoLists
     limits: AttemptLimits
+    links: Links
+    notification_reads: NotificationReads
+    inbox: InboxBrowser
+    inbox_reads: InboxReads
+    streams: Streams
 
     @classmethod
     def start(cls, settings: Settings) -> "Process":
@@ -49,6 +65,7 @@ class Process:
         redis = RedisGate(settings.redis)
         account_reads = AccountReads(database.statements)
         browser = TodoBrowser(TodoReads(database.statements))
+        inbox_reads = InboxReads(database.statements)
         return cls(
             settings=settings,
             database=database,
@@ -59,10 +76,16 @@ class Process:
             browser=browser,
             lists=TodoLists(browser, account_reads, redis, settings.cache),
             limits=AttemptLimits(redis, settings.rate_limits),
+            links=Links(settings.tokens),
+            notification_reads=NotificationReads(database.statements),
+            inbox=InboxBrowser(inbox_reads, InboxMarks(database.statements)),
+            inbox_reads=inbox_reads,
+            streams=Streams(inbox_reads, redis, settings.streams),
         )
 
     async def close(self) -> None:
         """Let go of everything."""
+        await self.streams.aclose()
         self.passwords.close()
         await self.redis.close()
         await self.database.close()
@@ -111,7 +134,14 @@ class _Bearer(OAuth2PasswordBearer):
 
 CurrentUser = Annotated[
     Principal,
-    Depends(_Bearer(tokenUrl="token", refreshUrl="token", description="Sign in with a username or e-mail address.")),
+    Depends(
+        _Bearer(
+            tokenUrl="token",
+            refreshUrl="token",
+            scheme_name="Account",
+            description="Sign in with a username or e-mail address.",
+        )
+    ),
 ]
 
 
@@ -123,13 +153,38 @@ async def get_accounts(process: ProcessDep, session: SessionDep) -> AccountServi
         process.passwords,
         process.access_tokens,
         timedelta(seconds=process.settings.tokens.refresh_seconds),
+        reminders=_reminders(session),
     )
 
 
 async def get_todos(session: SessionDep) -> TodoService:
     """The rules of todos, on this request's transaction."""
-    reminders = ReminderService(ReminderRepository(session), PreferencesRepository(session))
-    return TodoService(TodoRepository(session), AccountRepository(session), reminders)
+    return TodoService(TodoRepository(session), AccountRepository(session), _reminders(session))
+
+
+def _reminders(session: AsyncSession) -> ReminderService:
+    return ReminderService(ReminderRepository(session), PreferencesRepository(session))
+
+
+async def get_preferences(process: ProcessDep, session: SessionDep) -> PreferencesService:
+    """The rules of preferences, on this request's transaction."""
+    return PreferencesService(
+        AccountRepository(session), PreferencesRepository(session), _reminders(session), process.notification_reads
+    )
+
+
+async def get_webhooks(process: ProcessDep, session: SessionDep) -> WebhookService:
+    """The rules of webhooks, on this request's transaction."""
+    return WebhookService(
+        AccountRepository(session), WebhookRepository(session), process.notification_reads, process.settings.webhooks
+    )
+
+
+async def get_verifications(process: ProcessDep, session: SessionDep) -> VerificationService:
+    """The rules of proving an address, on this request's transaction."""
+    return VerificationService(
+        AccountRepository(session), VerificationRepository(session), PreferencesRepository(session), process.links
+    )
 
 
 async def get_browser(request: Request) -> TodoBrowser:
@@ -140,6 +195,9 @@ async def get_browser(request: Request) -> TodoBrowser:
 
 Accounts = Annotated[AccountService, Depends(get_accounts)]
 Todos = Annotated[TodoService, Depends(get_todos)]
+PreferencesDep = Annotated[PreferencesService, Depends(get_preferences)]
+Webhooks = Annotated[WebhookService, Depends(get_webhooks)]
+Verifications = Annotated[VerificationService, Depends(get_verifications)]
 Browser = Annotated[TodoBrowser, Depends(get_browser)]
 TodoId = Annotated[UUID, Path(description="the todo's id")]
 

@@ -2,10 +2,11 @@
 
 import re
 import unicodedata
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from importlib.resources import files
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema
@@ -13,6 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from todo_core.accounts.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
+from todo_core.notifications.webhooks import URL_LENGTH
 from todo_core.reminders.schedule import Offset
 from todo_core.todos.models import DESCRIPTION_LENGTH, TITLE_LENGTH
 
@@ -24,6 +26,8 @@ _USERNAME = re.compile(r"[\w.-]{3,50}")
 _LONGEST_LOGIN = 254
 """An e-mail address's greatest length (RFC 5321). Longer text is not even looked at: bringing a megabyte of combining
 marks to its normal form takes a minute."""
+_URL = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
+_HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|[0-9A-Fa-f:.]+")
 _LOCALE = re.compile(r"(en|zh)(-[A-Za-z0-9]{2,8}){0,3}")
 
 
@@ -245,6 +249,56 @@ Duration = Annotated[
         pattern=r"^P(\d{1,2}D(T(\d{1,2}H)?(\d{1,3}M)?\d{1,3}S)?|T(\d{1,3}H)?(\d{1,4}M)?\d{1,5}S|T\d{1,4}M|T\d{1,3}H|\d{1,2}W)$",
         examples=["PT30M"],
         description="an ISO 8601 duration of weeks, days, hours, minutes and seconds; at most 366 days",
+    ),
+]
+
+
+def _time_of_day(value: object) -> time:
+    if isinstance(value, time):
+        return value
+    if not isinstance(value, str) or re.fullmatch(_HOUR_MINUTE, value, re.ASCII) is None:
+        raise _refuse("time_of_day")
+    return time.fromisoformat(value)
+
+
+TimeOfDay = Annotated[
+    time,
+    BeforeValidator(_time_of_day),
+    PlainSerializer(lambda value: f"{value:%H:%M}", return_type=str),
+    _shown_as(
+        type="string", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="a time of day in the account's time zone"
+    ),
+]
+
+
+def _webhook_url(value: str) -> str:
+    if len(value) > URL_LENGTH:
+        raise _refuse("max_length", max_length=URL_LENGTH)
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise _refuse("url") from None
+    # urlsplit drops tabs and line breaks, and what other characters mean in it depends on who reads it.
+    if parts.scheme not in {"http", "https"} or port == 0 or not _HOST.fullmatch(host) or not _URL.fullmatch(value):
+        raise _refuse("url")
+    if "@" in parts.netloc:
+        raise _refuse("url_credentials")
+    if "#" in value:
+        raise _refuse("url_fragment")
+    return value
+
+
+WebhookUrl = Annotated[
+    str,
+    AfterValidator(_webhook_url),
+    _shown_as(
+        type="string",
+        maxLength=URL_LENGTH,
+        # Narrower than what is read: names alone, and no userinfo.
+        pattern=r"^https?://[a-z][a-z0-9]{0,40}\.(com|org|net|cn)(:[1-9]\d{0,3})?(/[A-Za-z0-9._~-]{0,40}){0,5}$",
+        examples=["https://example.com/hooks/todo"],
+        description="http:// or https://, to a public address; no user name or password in it, no fragment",
     ),
 ]
 

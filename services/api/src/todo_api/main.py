@@ -1,5 +1,6 @@
 """The application: `uvicorn todo_api.main:create_app --factory`. Nothing happens at import."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -7,7 +8,20 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from todo_api import accounts, docs, health, problems, reminders, todos
+from todo_api import (
+    accounts,
+    docs,
+    health,
+    mail_links,
+    notifications,
+    preferences,
+    problems,
+    reminders,
+    shutdown,
+    stream,
+    todos,
+    webhooks,
+)
 from todo_api.dependencies import Process
 from todo_api.middleware import BodyLimit, RequestContext
 from todo_api.routing import TrailingSlash, paths_with_slash
@@ -17,7 +31,9 @@ from todo_core.settings import ConfigurationError, Settings
 _DESCRIPTION = """\
 Accounts and their todos.
 
-1. `POST /users/` opens an account. 2. **Authorize** signs in with it (or `POST /token`). 3. `/todos/` is yours alone.
+1. `POST /users/` opens an account.
+2. **Authorize** signs in with it (or `POST /token`).
+3. `/todos/` is yours alone.
 
 Every path works with and without its trailing slash. Every error is an
 [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem document in English or Chinese, by `Accept-Language`: decide
@@ -32,20 +48,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings: read from the environment where not given.
 
     Raises:
-        SystemExit: the settings are not valid; the text says which and why.
+        SystemExit: the settings are not valid; standard error says which and why.
     """
     if settings is None:
         try:
             settings = Settings.load()
         except ConfigurationError as error:
-            raise SystemExit(str(error)) from None
+            print(error, file=sys.stderr)
+            # Gunicorn knows 3 as "failed to boot" and gives up; anything else it would start again for ever.
+            raise SystemExit(3) from None
         logs.configure(settings.runtime)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.process = process = Process.start(settings)
         try:
-            yield
+            with shutdown.announced(process.streams.stop):
+                yield
         finally:
             await process.close()
 
@@ -57,6 +76,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             {"name": "accounts", "description": "Register, sign in, and the account itself"},
             {"name": "todos", "description": "Your own todos, and nobody else's"},
             {"name": "reminders", "description": "When a todo's owner hears of it, and what became of that"},
+            {"name": "preferences", "description": "How the account is reminded"},
+            {"name": "notifications", "description": "The inbox, as a list and as a stream"},
+            {"name": "webhooks", "description": "Where reminders are posted to, signed as Standard Webhooks has it"},
+            {"name": "e-mail", "description": "Proving an address, and getting no more mail at it"},
             {"name": "health", "description": "For probes"},
         ],
         lifespan=lifespan,
@@ -67,8 +90,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     routers = (
         todos.router,
+        notifications.router,
+        stream.router,
         reminders.router,
+        preferences.router,
+        webhooks.router,
         accounts.router,
+        mail_links.router,
         health.router,
     )  # the hot routes first: they are tried in order
     app.state.routers = routers
@@ -84,7 +112,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             CORSMiddleware,
             allow_origins=settings.api.origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "If-Match", "If-None-Match", "X-Request-Id"],
+            allow_headers=[
+                "Authorization",
+                "Content-Type",
+                "If-Match",
+                "If-None-Match",
+                "Last-Event-ID",
+                "X-Request-Id",
+            ],
             expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id"],
         )
     app.add_middleware(RequestContext)  # added last, so outermost

@@ -78,6 +78,16 @@ PROBLEMS: Mapping[str, Problem] = {
         ("There is no such todo", "You have no todo with this id."),
         ("没有这个待办事项", "您没有此 ID 对应的待办事项。"),
     ),
+    "notification_not_found": Problem(
+        404,
+        ("There is no such notification", "You have no notification with this id."),
+        ("没有这条通知", "您没有此 ID 对应的通知。"),
+    ),
+    "webhook_not_found": Problem(
+        404,
+        ("There is no such webhook", "You have no webhook with this id."),
+        ("没有这个 Webhook", "您没有此 ID 对应的 Webhook。"),
+    ),
     "method_not_allowed": Problem(
         405,
         ("This method is not allowed here", "The header `Allow` lists those that are."),
@@ -87,6 +97,16 @@ PROBLEMS: Mapping[str, Problem] = {
         409,
         ("This is taken already", "The fields that clash are listed under `errors`."),
         ("已被占用", "`errors` 中列出了冲突的字段。"),
+    ),
+    "too_many_webhooks": Problem(
+        409,
+        ("There are enough webhooks", "The account has as many as it may have. Delete one first."),
+        ("Webhook 已达上限", "该账户的 Webhook 数量已达上限，请先删除一个。"),
+    ),
+    "already_verified": Problem(
+        409,
+        ("This address is verified already", "There is nothing left to do."),
+        ("该邮箱已验证", "无需再进行任何操作。"),
     ),
     "precondition_failed": Problem(
         412,
@@ -107,6 +127,16 @@ PROBLEMS: Mapping[str, Problem] = {
         429,
         ("Too many tries", "Wait as many seconds as the header `Retry-After` says."),
         ("尝试次数过多", "请等待 `Retry-After` 响应头所示的秒数。"),
+    ),
+    "mailed_recently": Problem(
+        429,
+        ("A mail was asked for already", "At most one a day goes to an address: the header `Retry-After` says when."),
+        ("已请求过验证邮件", "每个邮箱每天最多发送一封，请在 `Retry-After` 响应头所示的秒数后再试。"),
+    ),
+    "too_many_streams": Problem(
+        429,
+        ("Too many streams are open", "The account has as many as it may have. Close one first."),
+        ("打开的事件流过多", "该账户打开的事件流数量已达上限，请先关闭一个。"),
     ),
     "internal_error": Problem(
         500,
@@ -175,6 +205,15 @@ RULES: Mapping[str, tuple[str, str]] = {
         "must be an ISO 8601 duration of at most 366 days, such as PT30M or P1D",
         "必须是不超过 366 天的 ISO 8601 时长，例如 PT30M 或 P1D",
     ),
+    "time_of_day": ("must be a time of day, such as 22:00", "必须是一天中的时刻，例如 22:00"),
+    "quiet_hours": ("must not end when they start", "开始和结束时间不能相同"),
+    "url": ("must be an http:// or https:// URL in ASCII", "必须是仅含 ASCII 字符的 http:// 或 https:// URL"),
+    "url_credentials": ("must hold no user name or password", "不能包含用户名或密码"),
+    "url_fragment": ("must have no fragment (the part after #)", "不能包含片段（# 之后的部分）"),
+    "webhook_address": (
+        "must lead to a public address: this one is a private or local network's",
+        "必须指向公网地址：该地址属于私有网络或本机",
+    ),
     "past": ("must lie in the future", "必须是将来的时间"),
     "before_or_at": ("must have exactly one of `before` and `at`", "必须且只能包含 `before` 和 `at` 之一"),
     "until_or_for": ("must have exactly one of `until` and `for`", "必须且只能包含 `until` 和 `for` 之一"),
@@ -188,6 +227,26 @@ RULES: Mapping[str, tuple[str, str]] = {
     "taken": ("is taken already", "已被占用"),
     "invalid": ("is not valid", "无效"),
 }
+
+PAGES: Mapping[str, Mapping[Language, tuple[str, ...]]] = {
+    "verify": {
+        "en": ("Verify your e-mail address", "Then reminders can reach you by e-mail.", "Verify this address"),
+        "zh": ("验证您的邮箱", "验证后，提醒即可通过邮件送达。", "验证此邮箱"),
+    },
+    "verified": {
+        "en": ("Thank you", "Your e-mail address is verified. You can close this page."),
+        "zh": ("谢谢", "您的邮箱已通过验证，可以关闭此页面。"),
+    },
+    "unsubscribe": {
+        "en": ("No more e-mail?", "Reminders will still reach you in the app.", "Unsubscribe"),
+        "zh": ("不再接收邮件？", "您仍会在应用内收到提醒。", "退订"),
+    },
+    "unsubscribed": {
+        "en": ("You are unsubscribed", "No more reminders go to this address. The preferences bring them back."),
+        "zh": ("已退订", "提醒不再发送到此邮箱，可在偏好设置中重新开启。"),
+    },
+}
+"""What the pages say that links in mails lead to: title, text and, where there is one, the button."""
 
 
 def problem_text(code: str, language: Language, params: Mapping[str, object]) -> tuple[str, str]:

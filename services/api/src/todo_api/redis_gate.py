@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import structlog
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -37,7 +38,7 @@ class RedisGate:
             driver_info=None,
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
-        self._pause = settings.retry_after_ms / 1_000
+        self.pause_seconds = settings.retry_after_ms / 1_000
         self._shut_until = 0.0
 
     async def attempt(self, command: Callable[[Any], Awaitable[_T]]) -> _T | None:
@@ -47,7 +48,7 @@ class RedisGate:
         try:
             return await command(self._redis)
         except (RedisError, OSError, TimeoutError) as error:
-            self._shut_until = time.monotonic() + self._pause
+            self._shut_until = time.monotonic() + self.pause_seconds
             _log.warning("redis_unavailable", reason=f"{type(error).__name__}: {error}")
             return None
 
@@ -55,6 +56,10 @@ class RedisGate:
         """Whether Redis answers right now; opens the gate again if it does."""
         self._shut_until = 0.0
         return bool(await self.attempt(lambda redis: redis.ping()))
+
+    def pubsub(self) -> PubSub:
+        """A connection to listen on; it raises what goes wrong."""
+        return self._redis.pubsub()
 
     async def close(self) -> None:
         """Close every connection."""

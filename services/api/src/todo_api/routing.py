@@ -1,11 +1,13 @@
 """How routes match here: with or without a trailing slash, and only what their operation can read."""
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.params import Form
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from todo_api.problems import UnsupportedMediaType
@@ -32,6 +34,23 @@ class Route(APIRoute):
             return await handle(request)
 
         return check_then_handle
+
+
+_Q = TypeVar("_Q", bound=BaseModel)
+
+
+def read_query(model: type[_Q], request: Request) -> _Q:
+    """The query string, checked by its model. FastAPI would do the same in ten times the time.
+
+    Raises:
+        RequestValidationError: it breaks a rule.
+    """
+    try:
+        return model.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise RequestValidationError(
+            [{**item, "loc": ("query", *item["loc"])} for item in error.errors(include_url=False)]
+        ) from None
 
 
 class TrailingSlash:

@@ -1,7 +1,7 @@
 """Every table, so that the metadata is whole: for Alembic, and for nothing else."""
 
 from todo_core.accounts.models import Account, RefreshToken
-from todo_core.notifications.models import EmailVerification, Inbox, Notification, Preferences, Webhook
+from todo_core.notifications.models import EmailVerification, Inbox, MailedAddress, Notification, Preferences, Webhook
 from todo_core.reminders.models import Delivery, Reminder
 from todo_core.todos.models import Bytewise, Todo
 
@@ -11,6 +11,7 @@ __all__ = [
     "Delivery",
     "EmailVerification",
     "Inbox",
+    "MailedAddress",
     "Notification",
     "Preferences",
     "RefreshToken",

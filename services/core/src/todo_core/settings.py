@@ -8,10 +8,17 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from todo_core.settings_delivery import EmailSettings, WebhookSettings, WorkerSettings
+from todo_core.settings_delivery import EmailSettings, StreamSettings, WebhookSettings, WorkerSettings
 from todo_core.settings_source import Concern, ConfigurationError, variable_name
 
-__all__ = ["ConfigurationError", "EmailSettings", "WebhookSettings", "WorkerSettings", "variable_name"]
+__all__ = [
+    "ConfigurationError",
+    "EmailSettings",
+    "StreamSettings",
+    "WebhookSettings",
+    "WorkerSettings",
+    "variable_name",
+]
 
 DEVELOPMENT_KEY = "dev:insecure-development-key-never-for-production"
 DEVELOPMENT_PUBLIC_URL = "http://127.0.0.1:8000"
@@ -122,6 +129,7 @@ class CacheSettings(Concern):
 
     enabled: bool = Field(True, description="false: every list comes from PostgreSQL")
     ttl_seconds: int = Field(60, ge=1, le=3_600, description="seconds a list stays in Redis")
+    local_bytes: int = Field(8_388_608, ge=0, description="bytes of lists that each process keeps by itself; 0: none")
 
 
 class PasswordSettings(Concern):
@@ -212,6 +220,7 @@ class Settings:
         WorkerSettings,
         EmailSettings,
         WebhookSettings,
+        StreamSettings,
     )
 
     def __init__(self, *overrides: Concern) -> None:
@@ -227,6 +236,7 @@ class Settings:
         self.worker = _pick(WorkerSettings, given)
         self.email = _pick(EmailSettings, given)
         self.webhooks = _pick(WebhookSettings, given)
+        self.streams = _pick(StreamSettings, given)
         if self.runtime.environment == "production":
             self._refuse_in_production()
 

@@ -101,6 +101,10 @@ class WebhookSettings(Concern):
         259_200, ge=1, description="seconds of nothing but failures after which a webhook is switched off"
     )
 
+    secret_overlap_seconds: int = Field(
+        86_400, ge=0, le=2_592_000, description="seconds that the secret before still signs beside a new one"
+    )
+
     @property
     def networks(self) -> tuple[Network, ...]:
         """The networks, parsed."""
@@ -124,3 +128,21 @@ class WebhookSettings(Concern):
             except ValueError:
                 raise ValueError("must be networks such as 10.1.0.0/16 or fd00::/8, comma-separated") from None
         return text
+
+
+class StreamSettings(Concern):
+    """The streams of notifications (Server-Sent Events) that an API process holds open."""
+
+    model_config = SettingsConfigDict(env_prefix="STREAM_")
+
+    heartbeat_seconds: float = Field(
+        15.0, gt=0, le=3_600, description="seconds of silence after which a comment shows that the stream lives"
+    )
+    poll_seconds: float = Field(
+        2.0, gt=0, le=3_600, description="seconds after which PostgreSQL is asked, should Redis have said nothing"
+    )
+    send_seconds: float = Field(
+        30.0, gt=0, le=3_600, description="seconds that a client may take to read what it is sent; then it is let go"
+    )
+    per_account: int = Field(10, ge=1, le=10_000, description="streams of one account in one process; beyond, 429")
+    most: int = Field(1_000, ge=1, le=100_000, description="streams in one process; beyond, 503")

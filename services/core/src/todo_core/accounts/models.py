@@ -42,6 +42,11 @@ class Account(SQLModel, table=True):
     """When change_seq was last raised. Strictly increasing within the account."""
     created_at: datetime = Field(default=None, sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
 
+    @property
+    def email_verified(self) -> bool:
+        """Whether its owner proved to read mail at its address."""
+        return self.email_verified_at is not None
+
 
 class RefreshToken(SQLModel, table=True):
     """One refresh token, used once. Those that came from one sign-in are a family."""

@@ -13,6 +13,7 @@ from sqlmodel import col
 from todo_core.accounts.models import Account, RefreshToken
 from todo_core.accounts.tokens import Principal
 from todo_core.database import StatementPool, violated_constraint
+from todo_core.notifications.models import EmailVerification
 
 _LIST_VERSION = (
     "SELECT change_seq || '-' || (extract(epoch FROM changed_at) * 1000000)::bigint"
@@ -129,6 +130,11 @@ class AccountRepository:
                     return field
             raise
         return None
+
+    async def forget_email_proofs(self, account: Account) -> None:
+        """Its address is another: it is not proven, and no link that was made for the one before proves it."""
+        account.email_verified_at = None
+        await self._session.execute(delete(EmailVerification).where(col(EmailVerification.account_id) == account.id))
 
     async def delete(self, account_id: UUID) -> None:
         """Remove the account; foreign keys take along all that is its own."""

@@ -13,6 +13,7 @@ from todo_core.accounts.repository import AccountReads, AccountRepository
 from todo_core.accounts.tokens import AccessTokens, Principal
 from todo_core.errors import AppError, Conflict, Fault, Forbidden, Unauthenticated
 from todo_core.ids import new_id
+from todo_core.reminders.service import ReminderService
 
 
 class InvalidGrant(AppError):
@@ -79,8 +80,11 @@ class AccountService:
         passwords: PasswordHasher,
         access_tokens: AccessTokens,
         refresh_lifetime: timedelta,
+        *,
+        reminders: ReminderService,
     ) -> None:
         self._accounts = accounts
+        self._reminders = reminders
         self._reads = reads
         self._passwords = passwords
         self._access_tokens = access_tokens
@@ -160,7 +164,8 @@ class AccountService:
     async def update(self, principal: Principal, changes: Mapping[str, str], current_password: str | None) -> Account:
         """Change what is given of username, email, password, timezone and locale.
 
-        A new password ends every session of the account, this one included: sign in again with it.
+        A new password ends every session of the account, this one included: sign in again with it. A new address is
+        not proven. In a new time zone, reminders that are still to come move to its days.
 
         Raises:
             WrongPassword: a new e-mail address or password came without the current password.
@@ -173,6 +178,11 @@ class AccountService:
         account = await self._accounts.get(principal, lock=True)
         if account is None:
             raise Unauthenticated
+        moved_at = None
+        if changes.get("timezone", account.timezone) != account.timezone:
+            moved_at = await self._accounts.begin_change(principal)
+        if changes.get("email", account.email) != account.email:
+            await self._accounts.forget_email_proofs(account)
         for field in ("timezone", "locale", "username", "email"):
             if field in changes:
                 setattr(account, field, changes[field])
@@ -183,6 +193,8 @@ class AccountService:
             account.auth_version += 1
             await self._accounts.delete_all_refresh_tokens(account.id)
         await self._save(account)
+        if moved_at is not None:
+            await self._reminders.replan_account(account.id, moved_at, defaults_changed=False)
         return account
 
     async def delete(self, principal: Principal, password: str) -> None:

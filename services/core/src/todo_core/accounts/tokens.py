@@ -70,6 +70,11 @@ class AccessTokens:
             self._verified.popitem(last=False)
         return principal
 
+    def expires_at(self, token: str) -> float:
+        """When the token expires, as a POSIX timestamp. Raises as `verify` does."""
+        self.verify(token)
+        return self._verified[token][0]
+
     def _decode(self, token: str) -> tuple[float, Principal]:
         try:
             key = self._keys[jwt.get_unverified_header(token)["kid"]]

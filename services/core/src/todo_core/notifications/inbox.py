@@ -17,6 +17,7 @@ from todo_core.ids import new_id
 
 COLUMNS = "id, kind, delivery_id, todo_id, title, due_at, created_at, read_at, seq"
 """A notification as people see it."""
+_OF_N = ", ".join(f"n.{column}" for column in COLUMNS.split(", "))
 LARGEST_SEQ = 2**63 - 1
 
 # One statement, so one transaction, and the locks are taken in the order in which they stand here. The account's comes
@@ -75,7 +76,7 @@ LEFT JOIN LATERAL (
 ) n ON true
 WHERE a.id = $1 AND a.auth_version = $2
 ORDER BY n.seq {direction}
-""".replace("{columns}", ", ".join(f"n.{column}" for column in COLUMNS.split(", ")))
+""".replace("{columns}", _OF_N)
 _PAGES = {
     False: _LIST.format(which="n.seq < $3", direction="DESC"),
     True: _LIST.format(which="n.seq < $3 AND n.read_at IS NULL", direction="DESC"),
@@ -86,6 +87,22 @@ SELECT a.id, a.auth_version, coalesce(i.last_seq, 0) AS last_seq
 FROM accounts a LEFT JOIN inboxes i ON i.account_id = a.id
 WHERE a.id = ANY($1::uuid[])
 """
+# Locked in their order: two that mark all at the same time cannot deadlock.
+_MARK = """
+WITH owner AS MATERIALIZED (
+    SELECT id FROM accounts WHERE id = $1 AND auth_version = $2
+), wanted AS MATERIALIZED (
+    SELECT n.id FROM notifications n JOIN owner ON n.account_id = owner.id
+    WHERE {which} ORDER BY n.seq FOR UPDATE OF n
+), marked AS (
+    UPDATE notifications n SET read_at = coalesce(n.read_at, now()) FROM wanted WHERE n.id = wanted.id RETURNING n.*
+)
+SELECT {answer} FROM owner LEFT JOIN marked n ON true{grouped}
+"""
+_MARK_ONE = _MARK.format(which="n.id = $3", answer=_OF_N, grouped="")
+_MARK_ALL = _MARK.format(
+    which="n.seq <= $3 AND n.read_at IS NULL", answer="count(n.id) AS marked", grouped=" GROUP BY owner.id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +133,22 @@ class InboxReads:
         """The last number of each of these inboxes. An account that is gone is not among them."""
         rows = await self._statements.fetch(_HEADS, [str(account_id) for account_id in account_ids])
         return {UUID(row["id"]): Head(row["auth_version"], row["last_seq"]) for row in rows}
+
+
+class InboxMarks:
+    """What is read. Each is one statement on a plain connection, and so a transaction of its own."""
+
+    def __init__(self, statements: StatementPool) -> None:
+        self._statements = statements
+
+    async def one(self, owner: Principal, notification_id: UUID) -> asyncpg.Record | None:
+        """Mark one as read; its columns, all null if there is no such notification, and None if the account is gone."""
+        return await self._statements.fetchrow(_MARK_ONE, owner.id, owner.auth_version, notification_id)
+
+    async def all(self, owner: Principal, up_to: int) -> int | None:
+        """Mark those up to a number as read; how many were not, and None if the account is gone."""
+        row = await self._statements.fetchrow(_MARK_ALL, owner.id, owner.auth_version, up_to)
+        return None if row is None else row["marked"]
 
 
 def _rows(rows: list[asyncpg.Record]) -> list[asyncpg.Record] | None:

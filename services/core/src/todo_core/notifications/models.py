@@ -115,3 +115,13 @@ class EmailVerification(SQLModel, table=True):
     sent_at: datetime | None = Field(default=None, sa_type=Instant)
     """Set before the mail goes out: to somebody who may never have asked, none is better than two."""
     used_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class MailedAddress(SQLModel, table=True):
+    """An address that a link was asked for, by whichever account: somebody who never asked is not written to again and
+    again, not even by accounts that are opened and deleted for it. So it outlives the account, and holds a digest."""
+
+    __tablename__ = "mailed_addresses"
+
+    digest: str = Field(primary_key=True)
+    mailed_at: datetime = Field(sa_type=Instant)

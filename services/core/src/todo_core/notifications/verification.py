@@ -1,0 +1,89 @@
+"""Proving that an address is one's own, and getting no more mail at it. Whoever holds a link need not sign in."""
+
+from datetime import timedelta
+
+from todo_core.accounts.repository import AccountRepository
+from todo_core.accounts.tokens import Principal
+from todo_core.errors import AppError, Conflict, Unauthenticated
+from todo_core.notifications.links import InvalidLink, Links, address_digest
+from todo_core.notifications.repository import PreferencesRepository, VerificationRepository
+
+PAUSE = timedelta(days=1)
+"""At most one mail to an address in this time, whoever asks: it may be a stranger's."""
+
+
+class AlreadyVerified(Conflict):
+    """The account's address is proven: there is no mail to send."""
+
+    code = "already_verified"
+
+
+class MailedRecently(AppError):
+    """A mail was asked for not long ago, for this very address. The answer says from when on another can be.
+
+    That tells nothing that registering with the address does not tell as well: only one account can have it.
+    """
+
+    code = "mailed_recently"
+
+
+class VerificationService:
+    """Rules only: the worker sends the mails, the edge commits."""
+
+    def __init__(
+        self,
+        accounts: AccountRepository,
+        verifications: VerificationRepository,
+        preferences: PreferencesRepository,
+        links: Links,
+    ) -> None:
+        self._accounts = accounts
+        self._verifications = verifications
+        self._preferences = preferences
+        self._links = links
+
+    async def request(self, owner: Principal) -> str:
+        """Have a link sent to the account's address, which is returned.
+
+        Raises:
+            AlreadyVerified: the address is proven.
+            MailedRecently: one was asked for within the last day.
+            Unauthenticated: the account is gone, or the token has been ended.
+        """
+        account = await self._accounts.get(owner, lock=True)
+        if account is None:
+            raise Unauthenticated
+        if account.email_verified_at is not None:
+            raise AlreadyVerified
+        waits = await self._verifications.take_address(address_digest(account.email), PAUSE)
+        if waits is not None:
+            raise MailedRecently(retry_after=waits)
+        await self._verifications.add(account)
+        return account.email
+
+    async def settle(self, token: str) -> None:
+        """Take a link's token as the proof that it is. A second time changes nothing.
+
+        Raises:
+            InvalidLink: it is no such token, it has expired, or the account has another address by now.
+        """
+        found = await self._verifications.lock(self._links.read_verify_email(token))
+        if found is None or found[0].email != found[1].email:
+            raise InvalidLink
+        await self._verifications.settle(found[0])
+
+    async def unsubscribe(self, token: str) -> None:
+        """Send the account no more e-mail. A second time changes nothing.
+
+        If it has another address by now, or is gone, nothing goes to that of the link anyway.
+
+        Raises:
+            InvalidLink: it is no such token.
+        """
+        link = self._links.read_unsubscribe(token)
+        account = await self._verifications.lock_account(link.account_id)
+        if account is None or address_digest(account.email) != link.address:
+            return
+        preferences, _ = await self._preferences.with_timezone(account.id)
+        preferences.email = False
+        await self._preferences.save(preferences)

@@ -1,0 +1,167 @@
+"""The rules of webhooks: whose they are, where they may lead, what they are signed with."""
+
+import base64
+import ipaddress
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import asyncpg
+
+from todo_core.accounts.repository import AccountRepository
+from todo_core.accounts.tokens import Principal
+from todo_core.errors import Conflict, Fault, Invalid, NotFound, Unauthenticated
+from todo_core.notifications.models import Webhook
+from todo_core.notifications.repository import NotificationReads, WebhookRepository
+from todo_core.settings import WebhookSettings
+
+MOST_WEBHOOKS = 10
+URL_LENGTH = 2_000
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class WebhookNotFound(NotFound):
+    """There is no such webhook, or it is someone else's."""
+
+    code = "webhook_not_found"
+
+
+class TooManyWebhooks(Conflict):
+    """The account has as many as it may have."""
+
+    code = "too_many_webhooks"
+
+
+def new_secret() -> str:
+    """A secret as Standard Webhooks writes it: 256 random bits."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode('ascii')}"
+
+
+def literal_address(host: str) -> Address | None:
+    """The address that a URL's host is, if it is one and not a name: in every spelling that a resolver takes."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            address = ipaddress.ip_address(socket.inet_aton(host))  # 127.1, 0x7f000001, 2130706433
+        except (OSError, ValueError):
+            return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def leads_inside(url: str, allowed: Sequence[Network]) -> bool:
+    """Whether a URL names an address that is not public, or this machine, and no exception lets it.
+
+    It says so early and in words. What decides is the worker, which looks at the address that it connects to.
+    """
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        address: Address | None = ipaddress.ip_address("127.0.0.1")
+    else:
+        address = literal_address(host)
+    if address is None or (address.is_global and not address.is_multicast):
+        return False
+    return not any(address in network for network in allowed)
+
+
+class WebhookService:
+    """Changes are made under the account's lock, so that an account cannot have one too many."""
+
+    def __init__(
+        self,
+        accounts: AccountRepository,
+        webhooks: WebhookRepository,
+        reads: NotificationReads,
+        settings: WebhookSettings,
+    ) -> None:
+        self._accounts = accounts
+        self._webhooks = webhooks
+        self._reads = reads
+        self._settings = settings
+
+    async def of(self, owner: Principal) -> list[asyncpg.Record]:
+        """The account's webhooks, without their secrets.
+
+        Raises:
+            Unauthenticated: the account is gone, or the token has been ended.
+        """
+        rows = await self._reads.webhooks(owner)
+        if rows is None:
+            raise Unauthenticated
+        return rows
+
+    async def add(self, owner: Principal, url: str) -> Webhook:
+        """Add one, with a secret of its own.
+
+        Raises:
+            Invalid: the URL leads to an address that is not public.
+            TooManyWebhooks: the account has its fill.
+            Unauthenticated: the account is gone, or the token has been ended.
+        """
+        self._check(url)
+        await self._begin(owner)
+        if await self._webhooks.count(owner.id) >= MOST_WEBHOOKS:
+            raise TooManyWebhooks
+        webhook = Webhook(account_id=owner.id, url=url, secret=new_secret())
+        await self._webhooks.save(webhook)
+        return webhook
+
+    async def update(self, owner: Principal, webhook_id: UUID, changes: Mapping[str, Any]) -> Webhook:
+        """Change its URL, or switch it off or on. Another URL, or switching it on, forgets past failures.
+
+        Raises:
+            Invalid: the URL leads to an address that is not public.
+            WebhookNotFound: there is no such webhook, or it is someone else's.
+            Unauthenticated: the account is gone, or the token has been ended.
+        """
+        if "url" in changes:
+            self._check(changes["url"])
+        await self._begin(owner)
+        webhook = await self._lock(owner, webhook_id)
+        if changes.get("url", webhook.url) != webhook.url or changes.get("active"):
+            webhook.failing_since = None
+        if changes.get("active"):
+            webhook.disabled_at = None
+        for field, value in changes.items():
+            setattr(webhook, field, value)
+        await self._webhooks.save(webhook)
+        return webhook
+
+    async def rotate_secret(self, owner: Principal, webhook_id: UUID) -> Webhook:
+        """Give it a new secret. For a while the one before signs as well, so that no receiver misses a beat.
+
+        Raises:
+            WebhookNotFound: there is no such webhook, or it is someone else's.
+            Unauthenticated: the account is gone, or the token has been ended.
+        """
+        await self._begin(owner)
+        webhook = await self._lock(owner, webhook_id)
+        overlap = timedelta(seconds=self._settings.secret_overlap_seconds)
+        await self._webhooks.replace_secret(webhook, new_secret(), overlap)
+        return webhook
+
+    async def delete(self, owner: Principal, webhook_id: UUID) -> None:
+        """Remove one. Raises as `rotate_secret` does."""
+        await self._begin(owner)
+        await self._lock(owner, webhook_id)
+        await self._webhooks.delete(owner.id, webhook_id)
+
+    def _check(self, url: str) -> None:
+        if leads_inside(url, self._settings.networks):
+            raise Invalid(Fault("url", "webhook_address"))
+
+    async def _begin(self, owner: Principal) -> None:
+        if await self._accounts.get(owner, lock=True) is None:
+            raise Unauthenticated
+
+    async def _lock(self, owner: Principal, webhook_id: UUID) -> Webhook:
+        webhook = await self._webhooks.lock(owner.id, webhook_id)
+        if webhook is None:
+            raise WebhookNotFound
+        return webhook
