@@ -9,9 +9,12 @@ from bench.stack import Server, Stack, StackError, fetch, sign_up
 
 TODOS = 1_000
 PATH = "/todos/"
+WITH_QUERY = "/todos/?limit=20&sort=-created_at"
+"""The same page, asked for in full."""
 UNCACHED_BOUND = 3.0
 CACHED_BOUND = 2.5
-UNCACHED, CACHED = "api, cache off", "api, cache on"
+UNCACHED, CACHED, QUERIED = "api, cache off", "api, cache on", "api, cache on, ?limit&sort"
+REFERENCES = ("starlette_list", "fastapi_bytes", "sqlmodel_ordinary")
 
 # Many short rounds: what is compared is measured within a second or two of each other, and the machine drifts slower.
 FULL = Effort(connections=32, requests=1_000, seconds=1.0, warm_up=100)
@@ -29,6 +32,7 @@ async def run(stack: Stack, *, quick: bool) -> tuple[dict[str, object], list[Rat
     ratios = [
         Ratio.of("uncached / starlette_list", cpu[UNCACHED], cpu["starlette_list"], UNCACHED_BOUND),
         Ratio.of("cached / fastapi_bytes", cpu[CACHED], cpu["fastapi_bytes"], CACHED_BOUND),
+        Ratio.of(f"{QUERIED.removeprefix('api, ')} / fastapi_bytes", cpu[QUERIED], cpu["fastapi_bytes"], None),
         Ratio.of("sqlmodel_ordinary / starlette_list", cpu["sqlmodel_ordinary"], cpu["starlette_list"], None),
     ]
     print(*ratios, sep="\n")
@@ -36,7 +40,7 @@ async def run(stack: Stack, *, quick: bool) -> tuple[dict[str, object], list[Rat
 
 
 async def _prepare(stack: Stack) -> list[Target]:
-    """Start all five, and make sure that they answer the same."""
+    """Start all of them, and make sure that they answer the same."""
     uncached = stack.serve_api(UNCACHED, cached=False)
     account = sign_up(uncached)
     connection = await asyncpg.connect(stack.postgres.url())
@@ -46,20 +50,22 @@ async def _prepare(stack: Stack) -> list[Target]:
     finally:
         await connection.close()
 
-    def target(server: Server) -> Target:
-        body = fetch(server, PATH, account.token).content
-        return Target(server.name, server.port, server.process.pid, PATH, account.token, body)
+    def target(server: Server, name: str, path: str = PATH) -> Target:
+        body = fetch(server, path, account.token).content
+        return Target(name, server.port, server.process.pid, path, account.token, body)
 
     stack.body_file.write_bytes(fetch(uncached, PATH, account.token).content)
+    cached = stack.serve_api(CACHED, cached=True)
+    starlette, fastapi, sqlmodel = (stack.serve_reference(name) for name in REFERENCES)
     # Each beside the one that it is compared with, so that they are measured one right after the other.
-    servers = (
-        uncached,
-        stack.serve_reference("starlette_list"),
-        stack.serve_api(CACHED, cached=True),
-        stack.serve_reference("fastapi_bytes"),
-        stack.serve_reference("sqlmodel_ordinary"),
-    )
-    targets = [target(server) for server in servers]
+    targets = [
+        target(uncached, UNCACHED),
+        target(starlette, starlette.name),
+        target(cached, CACHED),
+        target(fastapi, fastapi.name),
+        target(cached, QUERIED, WITH_QUERY),
+        target(sqlmodel, sqlmodel.name),
+    ]
     expected = _items(targets[0])
     for other in targets[1:]:
         if _items(other) != expected:

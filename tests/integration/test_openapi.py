@@ -38,7 +38,7 @@ CONTRACT = {
     "/readyz": {"get"},
 }
 # Behind the links in mails: pages for a browser, which take whatever is in the link.
-PAGES = {"GET /verify-email", "GET /unsubscribe", "POST /unsubscribe"}
+PAGES = {"GET /verify-email", "POST /verify-email", "GET /unsubscribe", "POST /unsubscribe"}
 PUBLIC = {"POST /users/", "POST /users/verify-email", "POST /token", "GET /livez", "GET /readyz", *PAGES}
 
 
@@ -106,7 +106,7 @@ async def test_every_operation_says_what_it_does_and_what_comes_back(document: d
         answer = operation["responses"][success]
         assert ("content" in answer) == (success != "204"), name
         for media in answer.get("content", {}).values():
-            assert shows_an_example(document, media["schema"], whole=False), name
+            assert name in PAGES or "example" in media or shows_an_example(document, media["schema"], whole=False), name
 
 
 async def test_every_operation_lists_the_errors_that_it_answers_with(document: dict[str, Any]) -> None:
@@ -121,7 +121,7 @@ async def test_every_operation_lists_the_errors_that_it_answers_with(document: d
         expected |= {"404"} if "{todo_id}" in name else set()
         assert expected <= operation["responses"].keys(), name
         for status, answer in operation["responses"].items():
-            if status < "400":
+            if status < "400" or name in PAGES:
                 continue
             ((media_type, media),) = answer["content"].items()
             assert media_type == "application/problem+json", (name, status)
