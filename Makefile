@@ -23,7 +23,7 @@ help: ## Explain every target (this list)
 # ---- every day -------------------------------------------------------------------------------------------------------
 
 .PHONY: run
-run: $(READY) ## Start everything on this machine: PostgreSQL, Valkey, the API (PORT=8000 HOST=127.0.0.1 DATA_DIR=.local)
+run: $(READY) ## Start everything on this machine: PostgreSQL, Valkey, the API, the worker, a mail catcher (PORT=8000 HOST=127.0.0.1 DATA_DIR=.local)
 	@$(PY) -m dev.run
 
 .PHONY: seed

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from dev.data_directory import DataDirectory
 from dev.network import check_port, origin
-from dev.processes import ServerError, stop_child
+from dev.processes import ServerError, free_port, stop_child
 from dev.servers import EmbeddedPostgres, EmbeddedValkey
 
 READY_SECONDS = 60
@@ -36,21 +36,19 @@ class Program:
     command: list[str]
 
 
-def programs(host: str, port: int) -> list[Program]:
-    """Return what runs on top of the servers, in the order of starting. The worker and beat will stand here too."""
-    api = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "todo_api.main:create_app",
-        "--factory",
-        "--host",
-        host,
-        "--port",
-        str(port),
-    ]
+def programs(host: str, port: int, mail: Path, mail_port: int) -> list[Program]:
+    """Return what runs on top of the servers, in the order of starting."""
+    python = [sys.executable, "-m"]
+    api = [*python, "uvicorn", "todo_api.main:create_app", "--factory", "--host", host, "--port", str(port)]
     api += ["--no-access-log", "--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "10"]
-    return [Program("api", api)]
+    celery = [*python, "celery", "--quiet", "--app", "todo_worker.app"]
+    worker = [*celery, "worker", "--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    return [
+        Program("mail catcher", [*python, "dev.mail", "--port", str(mail_port), str(mail)]),
+        Program("api", api),
+        Program("worker", worker),
+        Program("beat", [*celery, "beat"]),
+    ]
 
 
 class Stack:
@@ -82,12 +80,14 @@ class Stack:
                 "TOKEN_KEYS": self._token_keys(),
                 "PYTHONUNBUFFERED": "1",
             }
+            mail, mail_port = self.data.path / "mail", free_port()
+            environment = self._for_reminders(mail_port) | environment
             self._migrate(environment)
             running.callback(self._stop_programs)
-            for program in programs(self.host, self.port):
+            for program in programs(self.host, self.port, mail, mail_port):
                 self._start(program, environment)
             if self._wait_until_ready():
-                self._show_banner(environment)
+                self._show_banner(environment, mail)
             self._watch(postgres, valkey)
             say("Stopping ...")
 
@@ -105,6 +105,18 @@ class Stack:
             path.touch(mode=0o600)
             path.write_text(secrets.token_hex(32), encoding="ascii")
         return f"dev:{path.read_text(encoding='ascii').strip()}"
+
+    def _for_reminders(self, mail_port: int) -> dict[str, str]:
+        """Return how reminders go out here, as far as the environment does not say otherwise."""
+        return {
+            "PUBLIC_URL": origin(self.host, self.port),
+            "EMAIL_HOST": "127.0.0.1",
+            "EMAIL_PORT": str(mail_port),
+            "EMAIL_SECURITY": "none",
+            "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8,::1/128",  # so that a receiver under development can be called
+            "WORKER_STATE_DIR": str(self.data.path / "worker"),
+            "WORKER_GRACE_SECONDS": "10",
+        }
 
     def _migrate(self, environment: dict[str, str]) -> None:
         # In a process group of its own: a migration that has begun is finished, Ctrl-C or not.
@@ -147,13 +159,14 @@ class Stack:
         for child in reversed(self.children.values()):
             stop_child(child, ask=signal.SIGTERM, patience=GRACE_SECONDS)
 
-    def _show_banner(self, environment: dict[str, str]) -> None:
+    def _show_banner(self, environment: dict[str, str], mail: Path) -> None:
         address = origin(self.host, self.port)
         lines = [
             f"Swagger UI   {address}/docs",
             f"ReDoc        {address}/redoc",
             f"PostgreSQL   {environment['DATABASE_URL']}",
             f"Valkey       {environment['REDIS_URL']}",
+            f"Mail         {mail}  (every mail that is sent, as a file)",
             f"Data         {self.data.path}",
             "",
             "`make seed` fills a demo account. Ctrl-C stops everything; the data stays.",

@@ -31,6 +31,7 @@ class Processes:
             "HOME": os.environ.get("HOME", "/"),
             "PYTHONUNBUFFERED": "1",
             "ENVIRONMENT": "test",
+            "LOG_LEVEL": "DEBUG",
             "DATABASE_URL": office.settings.database.url.get_secret_value(),
             "REDIS_URL": redis_url,
             "TOKEN_KEYS": TEST_KEYS,
@@ -108,6 +109,13 @@ async def add_person(office: Office, http: HttpReceiver) -> str:
     return lin
 
 
+async def ticks(processes: Processes, count: int) -> None:
+    """Until beat has sent so many more ticks, and the worker has taken them."""
+    name, text = "worker", '"event":"tick"'
+    before = processes.log(name).count(text)
+    await processes.says(name, text, before + count)
+
+
 @pytest.mark.timeout(120)
 async def test_a_reminder_arrives_everywhere_on_time_and_redis_may_be_killed_meanwhile(
     office: Office, http: HttpReceiver, smtp: SmtpReceiver, processes: Processes, fragile_redis: EmbeddedValkey
@@ -116,7 +124,7 @@ async def test_a_reminder_arrives_everywhere_on_time_and_redis_may_be_killed_mea
     processes.start_worker()
     processes.start_beat()
     await processes.says("worker", "runtime_started", 2)
-    await processes.says("worker", "todo.dispatch_due")
+    await ticks(processes, 1)
     await office.remind(lin, after=2)
     await office.settled(3)
     lateness = await office.sql.fetchval("SELECT max(extract(epoch FROM settled_at - due_at)) FROM deliveries")
@@ -127,8 +135,7 @@ async def test_a_reminder_arrives_everywhere_on_time_and_redis_may_be_killed_mea
     await office.remind(lin, after=1)
     await office.settled(6, 30)  # by the workers' own look
     await asyncio.to_thread(fragile_redis.start)
-    ticks = processes.log("worker").count("todo.dispatch_due")
-    await processes.says("worker", "todo.dispatch_due", ticks + 3)  # beat and worker are back
+    await ticks(processes, 3)  # beat and worker are back
     await office.remind(lin, after=1)
     await office.settled(9)
     assert await office.states() == {"sent": 9}

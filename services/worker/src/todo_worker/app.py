@@ -7,6 +7,7 @@ Celery moves wake-ups, and nothing but wake-ups: each expires, none is waited fo
 There is no result backend, no ETA and no countdown (with Redis those run again after the visibility timeout).
 """
 
+import logging
 from typing import Any
 
 from celery import Celery, signals
@@ -76,6 +77,9 @@ app = create_app(settings)
 @signals.setup_logging.connect
 def _log_as_json(**_: Any) -> None:
     logs.configure(settings.runtime)
+    # Two lines a second about ticks, from every worker, would bury what there is to say.
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @signals.worker_init.connect
