@@ -1,4 +1,4 @@
-"""What was measured, for eyes and for `bench/results/latest.json`."""
+"""What was measured, for eyes and for `bench/results/`."""
 
 import os
 import platform
@@ -12,20 +12,20 @@ import orjson
 
 from bench.sampling import Ratio, Sample
 
-RESULTS = Path(__file__).resolve().parent / "results" / "latest.json"
+RESULTS = Path(__file__).resolve().parent / "results"
 LIBRARIES = ("fastapi", "starlette", "uvicorn", "uvloop", "sqlalchemy", "sqlmodel", "asyncpg", "orjson", "python-jose")
 
 BUSY = 1.0
 
 
-def machine(postgres: str) -> dict[str, str]:
+def machine(postgres: str, libraries: Sequence[str] = LIBRARIES) -> dict[str, str]:
     """What the figures belong to; figures without it mean nothing a month later."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": f"{os.cpu_count()} x {_cpu_model()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "postgresql": postgres,
-        **{library: version(library) for library in LIBRARIES},
+        **{library: version(library) for library in libraries},
         "load": f"{os.getloadavg()[0]:.1f}",
     }
 
@@ -38,10 +38,10 @@ def _cpu_model() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def machine_lines(facts: dict[str, str]) -> str:
+def machine_lines(facts: dict[str, str], libraries: Sequence[str] = LIBRARIES) -> str:
     """The machine in a few lines."""
-    libraries = ", ".join(f"{name} {facts[name]}" for name in LIBRARIES)
-    lines = [f"{facts['date']}  {facts['cpu']}  {facts['python']}  PostgreSQL {facts['postgresql']}", libraries]
+    versions = ", ".join(f"{name} {facts[name]}" for name in libraries)
+    lines = [f"{facts['date']}  {facts['cpu']}  {facts['python']}  PostgreSQL {facts['postgresql']}", versions]
     if float(facts["load"]) > BUSY:
         # CPU time is not wall time, but whoever shares the caches and interrupts the processes still adds to it.
         lines.append(f"The machine is busy (load {facts['load']}): expect the spread to be wide and the ratios coarse.")
@@ -89,7 +89,8 @@ def as_json(samples: dict[str, list[Sample]], ratios: Sequence[Ratio]) -> dict[s
     }
 
 
-def save(facts: dict[str, str], sections: dict[str, dict[str, object]]) -> None:
+def save(facts: dict[str, str], sections: dict[str, dict[str, object]], name: str = "latest") -> None:
     """Write the last run's figures, over those of the run before."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_bytes(orjson.dumps({"machine": facts, **sections}, option=orjson.OPT_INDENT_2) + b"\n")
+    RESULTS.mkdir(exist_ok=True)
+    figures = orjson.dumps({"machine": facts, **sections}, option=orjson.OPT_INDENT_2)
+    (RESULTS / f"{name}.json").write_bytes(figures + b"\n")

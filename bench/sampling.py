@@ -114,3 +114,17 @@ class Ratio:
         if self.bound is None:
             return f"{self.name}: {self.value:.2f} {spread}"
         return f"{self.name}: {self.value:.2f} {spread}, bound {self.bound}: {'kept' if self.kept else 'BROKEN'}"
+
+
+class Floor(Ratio):
+    """A ratio that is to be at least its bound, not at most."""
+
+    @classmethod
+    def of(cls, name: str, over: Sequence[float], under: Sequence[float], bound: float | None) -> "Floor":
+        """The ratio of each round."""
+        return cls(name, tuple(a / b for a, b in zip(over, under, strict=True)), bound)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the bound holds."""
+        return self.bound is None or self.value >= self.bound
