@@ -557,7 +557,8 @@ def run_limited(run_api: RunApi, redis_url: str) -> RunLimited:
     prefix = f"limits{next(_numbers)}"
 
     async def run(redis_url: str = redis_url, **limits: Any) -> Api:
-        redis = RedisSettings(url=redis_url, key_prefix=prefix, retry_after_ms=50)
+        # Patient: a Redis that is slow for a moment counts as down, and then nothing is limited.
+        redis = RedisSettings(url=redis_url, key_prefix=prefix, timeout_ms=5_000, retry_after_ms=50)
         return await run_api(RateLimitSettings(enabled=True, **limits), redis)
 
     return run
