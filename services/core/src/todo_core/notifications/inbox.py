@@ -18,7 +18,7 @@ from todo_core.ids import new_id
 COLUMNS = "id, kind, delivery_id, todo_id, title, due_at, created_at, read_at, seq"
 """A notification as people see it."""
 _OF_N = ", ".join(f"n.{column}" for column in COLUMNS.split(", "))
-LARGEST_SEQ = 2**63 - 1
+LARGEST_SEQ = 2**53 - 1  # what every client's JSON can hold
 
 # One statement, so one transaction, and the locks are taken in the order in which they stand here. The account's comes
 # first, as when an account is deleted: the two cannot deadlock, and an account that is gone is told nothing.
