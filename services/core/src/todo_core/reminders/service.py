@@ -117,9 +117,17 @@ class ReminderService:
         await self._apply(todo, kept, plan, now)
 
     async def follow(self, todo: Todo, now: datetime) -> None:
-        """Move, cancel or restore a todo's reminders after its due time or its completion changed."""
+        """Move, cancel or restore a todo's reminders after its due time or its completion changed.
+
+        One that was made before there were reminders, or by a release that knew of none, gets the account's defaults.
+        """
+        plan = await self._plan(todo.owner_id)
         reminders = await self._reminders.lock_of_todo(todo.owner_id, todo.id)
-        await self._apply(todo, reminders, await self._plan(todo.owner_id), now)
+        if not todo.own_reminders and all(reminder.before_days is None for reminder in reminders):
+            added = self._build(todo, None, plan, now)
+            if added:
+                await self._reminders.add(added)
+        await self._apply(todo, reminders, plan, now)
 
     async def snooze(self, todo: Todo, until: datetime, now: datetime) -> Reminder:
         """Remind once more, at an instant.
