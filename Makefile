@@ -84,6 +84,14 @@ up down logs test-stack:
 bench: $(READY) ## Measure what the README quotes (ARGS chooses)
 	@$(PY) -m bench $(ARGS)
 
+.PHONY: bench-reminders
+bench-reminders: $(READY) ## Measure the reminder engine: throughput, punctuality, a receiver that hangs (ARGS=--quick)
+	@$(PY) -m bench.reminders $(ARGS)
+
+.PHONY: bench-upgrade
+bench-upgrade: $(READY) ## Migrate a million todos from before reminders, with reads and writes going on (ARGS=--quick)
+	@$(PY) -m bench.upgrade $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(READY) ## Let Schemathesis attack the API by its own description (ARGS="--max-examples 100 --max-time 120 --seed 1")
 	@$(PY) -m dev.fuzz $(ARGS)
