@@ -1,34 +1,16 @@
-"""The inbox, its stream, preferences, webhooks and proofs of addresses, over HTTP."""
+"""The inbox, preferences, webhooks and proofs of addresses, over HTTP."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import asyncpg
-import httpx
 import pytest
 
-from tests.conftest import RunApi
 from tests.factories import Api, Person
-from todo_core.notifications.inbox import Inboxes
-from todo_core.settings import RedisSettings, StreamSettings, TokenSettings
-
-NOWHERE = "redis://127.0.0.1:1/0"
-
-
-async def tell(api: Api, person: Person, title: str, delivery_id: str | None = None) -> int | None:
-    """What the worker's inbox channel does."""
-    inboxes = Inboxes(api.process.database.statements)
-    return await inboxes.add(
-        account_id=person.id, kind="reminder", title=title, delivery_id=delivery_id, todo_id=str(uuid4()), due_at=None
-    )
-
+from tests.streaming import tell
 
 # ---- the inbox
 
@@ -86,136 +68,6 @@ async def test_the_inbox_is_its_owners_alone(api: Api, lin: Person, wang: Person
     await tell(api, wang, "secret")
     assert (await lin.get("/notifications/")).json()["items"] == []
     assert (await api.http.get("/notifications/")).status_code == 401
-
-
-# ---- the stream
-
-
-@asynccontextmanager
-async def stream(person: Person, **headers: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-    """What a client sees: each event's fields, `data` read as JSON; comments are left out."""
-
-    async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-        event: dict[str, Any] = {}
-        async for line in response.aiter_lines():
-            name, _, value = line.partition(": ")
-            if not line and event:
-                yield event
-                event = {}
-            elif name:
-                event[name] = json.loads(value) if name == "data" else value
-
-    async with person.http.stream("GET", "/notifications/stream", headers=person.headers | headers) as response:
-        assert response.status_code == 200
-        assert response.headers["content-type"].startswith("text/event-stream")
-        assert response.headers["cache-control"] == "no-store"
-        yield events(response)
-
-
-async def titles(events: AsyncIterator[dict[str, Any]], count: int) -> list[str]:
-    """Of the next notifications."""
-    found: list[str] = []
-    async with asyncio.timeout(15):
-        async for event in events:
-            if "data" in event:
-                assert int(event["id"]) == event["data"]["seq"]
-                found.append(event["data"]["title"])
-            if len(found) == count:
-                return found
-    raise AssertionError("the stream ended")
-
-
-async def test_a_notification_reaches_a_client_of_any_process_and_one_that_was_away_misses_none(
-    run_api: RunApi,
-) -> None:
-    here, there = await run_api(), await run_api(StreamSettings(poll_seconds=0.05))
-    lin = await here.person()
-    async with stream(there.as_seen_here(lin)) as events:
-        first = await anext(events)
-        assert "data" not in first, "an id to resume from, before anything has happened"
-        for number in range(3):
-            await tell(here, lin, f"n{number}", str(uuid4()))
-        assert await titles(events, 3) == ["n0", "n1", "n2"]
-    await tell(here, lin, "while away", str(uuid4()))
-    async with stream(lin, **{"Last-Event-ID": "2"}) as events:
-        assert await titles(events, 2) == ["n2", "while away"]
-
-
-async def ring(api: Api, person: Person, seq: int | None) -> None:
-    """What the worker says on Redis after its commit, if it can."""
-
-    async def publish(redis: Any) -> None:
-        await redis.publish(f"todo:inbox:{person.id}", seq)
-
-    await api.process.redis.attempt(publish)
-
-
-async def test_redis_wakes_a_stream_at_once_and_without_it_the_poll_does(run_api: RunApi, redis_url: str) -> None:
-    woken = await run_api(StreamSettings(poll_seconds=3_600))
-    polled = await run_api(StreamSettings(poll_seconds=0.05), RedisSettings(url=NOWHERE, retry_after_ms=50))
-    for api in (woken, polled):
-        lin = await api.person()
-        async with stream(lin) as events:
-            await anext(events)
-            seq = await tell(api, lin, "a", str(uuid4()))
-            await ring(api, lin, seq)
-            assert await titles(events, 1) == ["a"]
-
-
-async def test_nothing_is_passed_over_or_repeated_while_many_tell_at_once(run_api: RunApi) -> None:
-    api = await run_api(StreamSettings(poll_seconds=0.01))
-    lin = await api.person()
-    seen: list[str] = []
-
-    async def read_and_resume() -> None:
-        last = "0"
-        while len(seen) < 60:
-            async with stream(lin, **{"Last-Event-ID": last}) as events, asyncio.timeout(15):
-                async for event in events:
-                    last = event["id"]
-                    if "data" in event:
-                        seen.append(event["data"]["title"])
-                        if len(seen) % 7 == 0 or len(seen) == 60:
-                            break
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(read_and_resume())
-        for number in range(60):
-            group.create_task(tell(api, lin, f"n{number}", str(uuid4())))
-    assert sorted(seen) == sorted(f"n{number}" for number in range(60))
-
-
-async def test_a_stream_ends_when_its_token_expires_and_when_its_account_is_gone(run_api: RunApi) -> None:
-    short = await run_api(TokenSettings(keys="a:0123456789abcdef0123456789abcdef", access_seconds=2))
-    lin = await short.person()
-    async with stream(lin) as events, asyncio.timeout(15):
-        assert [event async for event in events if "data" in event] == []
-    api = await run_api(StreamSettings(poll_seconds=0.05))
-    wang = await api.person()
-    async with stream(wang) as events, asyncio.timeout(15):
-        await anext(events)
-        await wang.request("DELETE", "/users/me/", json={"password": wang.password})
-        assert [event async for event in events if "data" in event] == []
-
-
-async def test_an_account_has_only_so_many_streams(run_api: RunApi) -> None:
-    api = await run_api(StreamSettings(per_account=1))
-    lin, wang = await api.person(), await api.person()
-    async with stream(lin) as events:
-        await anext(events)
-        refused = await lin.get("/notifications/stream")
-        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
-        async with stream(wang) as others:
-            await anext(others)
-
-
-async def test_a_silent_stream_shows_that_it_lives(run_api: RunApi) -> None:
-    lin = await (await run_api(StreamSettings(heartbeat_seconds=0.05))).person()
-    async with lin.http.stream("GET", "/notifications/stream", headers=lin.headers) as response:
-        async for line in response.aiter_lines():
-            if line.startswith(": "):
-                return
-    raise AssertionError("the stream ended")
 
 
 # ---- preferences

@@ -70,7 +70,8 @@ class Streams:
         self._redis = redis
         self._settings = settings
         self._open: defaultdict[UUID, set[OpenStream]] = defaultdict(set)
-        self._count = 0
+        self.count = 0
+        """How many are open."""
         self._occupied = asyncio.Event()
         self._stopping = False
         self._waking: asyncio.Task[None] | None = None
@@ -82,13 +83,13 @@ class Streams:
             TooManyStreams: the account has its fill.
             Unavailable: the process has, or is about to stop.
         """
-        if self._stopping or self._count >= self._settings.most:
+        if self._stopping or self.count >= self._settings.most:
             raise Unavailable(retry_after=1 if self._stopping else 5)
         if len(self._open.get(owner.id, ())) >= self._settings.per_account:
             raise TooManyStreams
         stream = OpenStream(owner)
         self._open[owner.id].add(stream)
-        self._count += 1
+        self.count += 1
         self._occupied.set()
         if self._waking is None or self._waking.done():
             self._waking = asyncio.create_task(self._wake())
@@ -100,8 +101,8 @@ class Streams:
         streams.discard(stream)
         if not streams:
             del self._open[stream.owner.id]
-        self._count -= 1
-        if not self._count:
+        self.count -= 1
+        if not self.count:
             self._occupied.clear()
 
     def stop(self) -> None:
