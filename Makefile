@@ -92,6 +92,10 @@ bench-reminders: $(READY) ## Measure the reminder engine: throughput, punctualit
 bench-upgrade: $(READY) ## Migrate a million todos from before reminders, with reads and writes going on (ARGS=--quick)
 	@$(PY) -m bench.upgrade $(ARGS)
 
+.PHONY: chaos
+chaos: $(READY) ## Kill workers, beat, Valkey and PostgreSQL while reminders come due, and check that none is lost or doubled (ARGS="--seconds 120 --seed 7")
+	@$(PY) -m tests.chaos $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(READY) ## Let Schemathesis attack the API by its own description (ARGS="--max-examples 100 --max-time 120 --seed 1")
 	@$(PY) -m dev.fuzz $(ARGS)

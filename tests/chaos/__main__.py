@@ -1,0 +1,46 @@
+"""`python -m tests.chaos --seconds 120 --seed 7`: 0 if nothing was lost and nothing doubled, 1 otherwise."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from dev.processes import ServerError, exit_on_sigterm
+from tests.chaos import options
+from tests.chaos.arena import Arena, directory, say
+from todo_core import logs
+from todo_core.settings import RuntimeSettings
+
+OVERHEAD_SECONDS = 400
+"""Start, drain and stop take less, or something hangs."""
+
+
+async def run(chosen: options.Options) -> int:
+    """One run; the exit status."""
+    failed = True
+    with directory(lambda: failed or chosen.keep) as path:
+        async with asyncio.timeout(chosen.seconds + OVERHEAD_SECONDS):
+            verdict = await Arena(chosen, path).run()
+        failed = bool(verdict.violations)
+    print("\nFAILED" if failed else "\nNothing was lost, and nothing was doubled without a reason.", flush=True)
+    return int(failed)
+
+
+def main() -> int:
+    """Read the command line, run, say how it went."""
+    chosen = options.parse()
+    exit_on_sigterm()
+    logs.configure(RuntimeSettings(environment="test", log_level="WARNING"))
+    for noisy in ("asyncio", "mail.log"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    say(f'seed {chosen.seed}: make chaos ARGS="--seconds {chosen.seconds} --seed {chosen.seed}"')
+    try:
+        return asyncio.run(run(chosen))
+    except ServerError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

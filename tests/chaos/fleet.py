@@ -1,0 +1,150 @@
+"""The product's own processes: Celery workers and beats, each in a process group of its own, to be killed by pid."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from tests.chaos.options import ENGINE, GRACE_SECONDS
+from tests.conftest import TEST_KEYS
+
+QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+PREFORK = 2
+
+
+@dataclass
+class Program:
+    """One worker or beat, started again and again."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    directory: Path
+    starts: int = 0
+    process: subprocess.Popen[bytes] | None = None
+    groups: list[int] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start it, in a process group of its own."""
+        self.starts += 1
+        with (self.directory / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.directory,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                process_group=0,
+            )
+        self.groups.append(self.process.pid)
+
+    def running(self) -> bool:
+        """Whether its main process lives."""
+        return self.process is not None and self.process.poll() is None
+
+    def children(self) -> list[int]:
+        """The pids of a worker's prefork processes."""
+        if self.process is None or self.process.poll() is not None:
+            return []
+        with suppress(psutil.Error):
+            return [child.pid for child in psutil.Process(self.process.pid).children()]
+        return []
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """To all of its processes."""
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """End all of its processes at once, as a crash of their machine would."""
+        self.signal_group(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait()
+
+    def ask_to_stop(self) -> bool:
+        """Ask it to finish; False if it had to be killed because it did not."""
+        if self.process is None or self.process.poll() is not None:
+            return True
+        self.process.terminate()
+        try:
+            self.process.wait(GRACE_SECONDS + 10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return False
+        return True
+
+
+@dataclass
+class Fleet:
+    """All of them."""
+
+    workers: list[Program]
+    beats: list[Program]
+    seen: set[int] = field(default_factory=set)
+    _looked: float = 0.0
+
+    def everything(self) -> list[Program]:
+        """Workers and beats."""
+        return [*self.workers, *self.beats]
+
+    def pids(self) -> list[int]:
+        """Processes that may send something: those that are there now, and those that were and may be still."""
+        if time.monotonic() - self._looked > 0.2:
+            self._looked = time.monotonic()
+            self.seen = {pid for pid in self.seen if psutil.pid_exists(pid)}
+            self.seen.update(pid for worker in self.workers for pid in worker.children())
+        return sorted(self.seen)
+
+    def kill(self) -> None:
+        """End whatever is left, in every group that was ever started here."""
+        for program in self.everything():
+            if program.process is None:
+                continue
+            program.signal_group(signal.SIGCONT)
+            program.kill()
+            for pid in self.seen:  # those whose parent was killed stay in its group
+                with suppress(ProcessLookupError, PermissionError):
+                    if os.getpgid(pid) in program.groups:
+                        os.kill(pid, signal.SIGKILL)
+
+
+def make_fleet(directory: Path, database_url: str, redis_url: str, smtp_port: int) -> Fleet:
+    """Two workers of two processes and two beats; nothing runs yet."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ.get("HOME", "/"),
+        "PYTHONUNBUFFERED": "1",
+        "ENVIRONMENT": "test",
+        "LOG_LEVEL": "INFO",
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "TOKEN_KEYS": TEST_KEYS,
+        "EMAIL_HOST": "127.0.0.1",
+        "EMAIL_PORT": str(smtp_port),
+        "EMAIL_SECURITY": "none",
+        **({"PYTHONPATH": os.environ["PYTHONPATH"]} if "PYTHONPATH" in os.environ else {}),
+        **ENGINE,
+    }
+
+    def program(name: str, *arguments: str) -> Program:
+        command = [sys.executable, "-m", "celery", "-A", "todo_worker.app", *arguments]
+        own = environment | {"WORKER_STATE_DIR": str(directory / f"{name}-state")}
+        return Program(name, command, own, directory)
+
+    return Fleet(
+        workers=[
+            program(name, "worker", "--hostname", f"{name}@%h", "--concurrency", str(PREFORK), *QUIET)
+            for name in ("worker1", "worker2")
+        ],
+        beats=[program(name, "beat") for name in ("beat1", "beat2")],
+    )

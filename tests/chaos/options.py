@@ -1,0 +1,66 @@
+"""How long a run is, how much happens in it, and how impatient the engine is meanwhile."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from dataclasses import dataclass
+
+LEASE_SECONDS = 6.0
+SEND_SECONDS = 2.5
+GRACE_SECONDS = 5.0
+SETTLE_SECONDS = 2.0
+"""A process that is well has settled what was answered so many seconds ago, on a busy machine too."""
+PATIENCE_SECONDS = 8.0
+"""So long after PostgreSQL is back a process may still wait before it tries again (and then the lease may be over)."""
+DRAIN_SECONDS = 150.0
+"""After the faults, everything must have arrived by then: a silent receiver is left alone for up to 30 s."""
+
+ENGINE = {
+    "WORKER_POLL_SECONDS": "2",
+    "WORKER_LEASE_SECONDS": str(LEASE_SECONDS),
+    "WORKER_SEND_SECONDS": str(SEND_SECONDS),
+    "WORKER_RETRY_SECONDS": "0.5",
+    "WORKER_RETRY_LONGEST_SECONDS": "3",
+    "WORKER_GRACE_SECONDS": str(GRACE_SECONDS),
+    "WORKER_HEARTBEAT_SECONDS": "1",
+    "EMAIL_TIMEOUT_SECONDS": "2",
+    "WEBHOOK_CONNECT_SECONDS": "1",
+    "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
+    "DATABASE_CONNECT_TIMEOUT_SECONDS": "3",
+    "DATABASE_STATEMENT_TIMEOUT_MS": "3000",
+    "REDIS_TIMEOUT_MS": "250",
+}
+"""Everything is shorter than in production, so that two minutes show what a day would."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a run is asked for."""
+
+    seconds: int
+    seed: int
+    todos: int
+    keep: bool
+
+    @property
+    def faults_until(self) -> float:
+        """Seconds after the start; what comes due after that shows that everything has recovered."""
+        return self.seconds * 0.88
+
+
+def parse(arguments: list[str] | None = None) -> Options:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="make chaos", description="Kill everything, lose nothing.")
+    parser.add_argument("--seconds", type=int, default=120, help="how long reminders come due (120)")
+    parser.add_argument("--seed", type=int, help="what is drawn from it: faults, moods of receivers, times (random)")
+    parser.add_argument("--todos", type=int, help="how many todos with a reminder (25 a second, at most 10,000)")
+    parser.add_argument("--keep", action="store_true", help="keep logs and ledger when all went well, too")
+    given = parser.parse_args(arguments)
+    if not 20 <= given.seconds <= 3_600:
+        parser.error("--seconds must be between 20 and 3600")
+    todos = given.todos or min(25 * given.seconds, 10_000)
+    if not 1 <= todos <= 50_000:
+        parser.error("--todos must be between 1 and 50000")
+    seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
+    return Options(given.seconds, seed, todos, given.keep)
