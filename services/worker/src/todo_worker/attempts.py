@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
@@ -40,15 +41,20 @@ class Attempts:
         self._tasks: set[asyncio.Task[None]] = set()
         self._giving_back = False
 
-    def begin(self, group: asyncio.TaskGroup, delivery: Delivery, ended: Callable[[], None]) -> None:
-        """Start one; `ended` is called when its slot is free again."""
+    def begin(
+        self, group: asyncio.TaskGroup, delivery: Delivery, ended: Callable[[], None], *, leased_at: float
+    ) -> None:
+        """Start one; `ended` is called when its slot is free again.
+
+        `leased_at`: `time.monotonic()` before its lease was asked for.
+        """
 
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
             self._slots.give_back(delivery)
             ended()
 
-        task = group.create_task(self._run(delivery))
+        task = group.create_task(self._run(delivery, leased_at))
         self._tasks.add(task)
         task.add_done_callback(done)
 
@@ -64,9 +70,9 @@ class Attempts:
             await asyncio.wait(late)
         return len(late)
 
-    async def _run(self, delivery: Delivery) -> None:
+    async def _run(self, delivery: Delivery, leased_at: float) -> None:
         try:
-            outcome = await self._attempt(delivery)
+            outcome = await self._attempt(delivery, leased_at)
             await self._steps.after_send(delivery)
         except asyncio.CancelledError:
             if not self._giving_back:
@@ -74,11 +80,18 @@ class Attempts:
             outcome = Outcome(delivery.id, delivery.fence, "pending", "given back by a worker that stopped")
         self._settler.add(delivery, outcome)
 
-    async def _attempt(self, delivery: Delivery) -> Outcome:
+    async def _attempt(self, delivery: Delivery, leased_at: float) -> Outcome:
         if not delivery.wanted:
             return Outcome(delivery.id, delivery.fence, "cancelled")
+        await self._steps.before_send(delivery)
+        if time.monotonic() - leased_at > self._settings.lease_seconds - self._settings.send_seconds:
+            # This process stood still (stopped, swapped out, starved): by now, or before we are done, somebody else has
+            # the lease and sends as well. The fence keeps us from settling, but nothing would keep us from sending.
+            return Outcome(delivery.id, delivery.fence, "pending", "its lease was too old to send", timedelta())
+        return await self._send(delivery)
+
+    async def _send(self, delivery: Delivery) -> Outcome:
         try:
-            await self._steps.before_send(delivery)
             async with asyncio.timeout(self._settings.send_seconds):
                 await self._channels[delivery.channel].send(delivery)
         except TimeoutError:

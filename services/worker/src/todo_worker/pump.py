@@ -6,6 +6,7 @@ the rows what is left to do. See `Steps` for the lines that matter.
 
 import asyncio
 import itertools
+import time
 from collections import deque
 from collections.abc import Awaitable, Iterable, Sequence
 from datetime import timedelta
@@ -124,6 +125,7 @@ class Pump:
     async def _send_until_stopped(self, group: asyncio.TaskGroup) -> None:
         while not self._stopping.is_set():
             self._woken.clear()  # before looking: what comes meanwhile may not be seen by this look
+            leased_at = time.monotonic()
             try:
                 leased, everywhere = await self._lease()
             except Exception as error:  # it must go on, whatever happens
@@ -136,7 +138,7 @@ class Pump:
                 self._metrics.leased(delivery)
             await self._steps.after_lease(leased)
             for delivery in leased:
-                self._attempts.begin(group, delivery, self._freed)
+                self._attempts.begin(group, delivery, self._freed, leased_at=leased_at)
             self._metrics.under_way.set(self._slots.used)
             if leased and not self._slots.worthwhile():
                 self._left_over = True
