@@ -16,6 +16,7 @@ from dev.valkey import EmbeddedValkey
 from tests.conftest import RunApi, in_thread, make_settings
 from tests.factories import Api
 from todo_core.migrations import runner
+from todo_core.settings import StreamSettings
 
 
 def database_at(port: int) -> str:
@@ -166,6 +167,15 @@ async def test_head_answers_as_get_does_without_the_body(api: Api, path: str) ->
     head = await api.http.head(path)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == str(len((await api.http.get(path)).content))
+
+
+async def test_head_of_the_stream_has_an_end_and_leaves_nothing_open(run_api: RunApi) -> None:
+    api = await run_api(StreamSettings(per_account=1))
+    lin = await api.person()
+    for _ in range(3):
+        head = await lin.request("HEAD", "/notifications/stream")
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"].startswith("text/event-stream")
 
 
 async def test_whoever_opens_the_service_in_a_browser_is_led_to_its_pages(api: Api) -> None:

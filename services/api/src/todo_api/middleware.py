@@ -38,6 +38,7 @@ class RequestContext:
         if scope["method"] == "HEAD":
             # Whatever answers GET answers HEAD (RFC 9110, section 9.3.2); the server leaves out the body.
             scope = {**scope, "method": "GET"}
+            state["is_head"] = True  # for an answer whose body has no end
 
         async def send_with_id(message: Message) -> None:
             nonlocal status

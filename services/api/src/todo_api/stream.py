@@ -51,7 +51,7 @@ class EventStream(Response):
         self._last = last
         self._expires_at = expires_at
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - the interface
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until it is over."""
         watching = asyncio.create_task(_watch(receive, self._stream))
         try:
@@ -60,6 +60,8 @@ class EventStream(Response):
                 async for chunk in chunks:
                     async with asyncio.timeout(self._settings.send_seconds):
                         await send({"type": "http.response.body", "body": chunk, "more_body": True})
+                    if "is_head" in scope["state"]:
+                        break
             await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
             # Left as it is, so that the server closes the connection: whoever does not read would not read its end.
