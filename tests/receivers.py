@@ -120,6 +120,7 @@ class SmtpReceiver:
     """Takes mails, or refuses them with the codes that it is given."""
 
     port: int = 0
+    sender_reply: str = "250 OK"
     recipient_reply: str = "250 OK"
     data_reply: str = "250 OK"
     stalled: bool = False
@@ -148,6 +149,15 @@ class SmtpReceiver:
         self.sessions += 1
         session.host_name = hostname
         return responses
+
+    async def handle_MAIL(  # noqa: N802 - the interface
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Somebody writes."""
+        if self.sender_reply.startswith("250"):
+            envelope.mail_from = address
+            envelope.mail_options += options
+        return self.sender_reply
 
     async def handle_RCPT(  # noqa: N802 - the interface
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]

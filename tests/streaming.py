@@ -15,11 +15,18 @@ from tests.factories import Api, Person
 from todo_core.notifications.inbox import Inboxes
 
 
-async def tell(api: Api, person: Person, title: str, delivery_id: str | None = None) -> int | None:
+async def tell(
+    api: Api, person: Person, title: str, delivery_id: str | None = None, todo_id: str | None = None
+) -> int | None:
     """What the worker's inbox channel does."""
     inboxes = Inboxes(api.process.database.statements)
     return await inboxes.add(
-        account_id=person.id, kind="reminder", title=title, delivery_id=delivery_id, todo_id=str(uuid4()), due_at=None
+        account_id=person.id,
+        kind="reminder",
+        title=title,
+        delivery_id=delivery_id,
+        todo_id=todo_id or str(uuid4()),
+        due_at=None,
     )
 
 

@@ -72,7 +72,8 @@ class Attribution:
         if first.answer in ("refused", "dropped", "stalled"):
             return f"receiver {first.answer}"
         settled = first.ended + SETTLE_SECONDS
-        if hit := self._met([*self._kills, *self._stops], first, second, settled):
+        hit = self._met([*self._kills, *self._stops], first, second, settled) or self._came_late(first, second)
+        if hit:
             return hit
         for outage in self._outages:
             if first.at - _CLOCKS < outage.ended + PATIENCE_SECONDS and outage.began < min(settled, second.at):
@@ -89,6 +90,15 @@ class Attribution:
             window.began < receipt.at and window.ended > since and (receipt.pid in window.pids or receipt.pid is None)
             for window in self._stops
         )
+
+    def _came_late(self, first: Receipt, second: Receipt) -> str | None:
+        """The second sender had the lease before, stood still while the first sent, and was about to send when it was
+        let go on: no fence can call that back. Whatever it had not begun it must not begin then."""
+        for window in self._stops:
+            on_its_way = window.ended - _CLOCKS < second.at < window.ended + SEND_SECONDS
+            if second.pid in window.pids and window.began < first.ended and on_its_way:
+                return f"{window.kind}, which then came late"
+        return None
 
     @staticmethod
     def _met(windows: Sequence[Window], first: Receipt, second: Receipt, settled: float) -> str | None:

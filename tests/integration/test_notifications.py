@@ -1,7 +1,8 @@
-"""The inbox, preferences, webhooks and proofs of addresses, over HTTP."""
+"""The inbox and preferences over HTTP."""
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,6 +12,7 @@ import pytest
 
 from tests.factories import Api, Person
 from tests.streaming import tell
+from todo_core.paging import Place, encode_cursor
 
 # ---- the inbox
 
@@ -138,123 +140,74 @@ async def test_preferences_that_make_no_sense_are_refused_by_name(
     assert (await lin.get(PREFERENCES)).json() == DEFAULTS
 
 
-# ---- webhooks
+async def test_a_cursor_belongs_to_its_filter(api: Api, lin: Person) -> None:
+    for title in "abc":
+        await tell(api, lin, title)
+    cursor = (await lin.get("/notifications/", params={"limit": 1})).json()["next_cursor"]
+    other = await lin.get("/notifications/", params={"cursor": cursor, "unread": "true"})
+    assert (other.status_code, other.json()["errors"][0]["rule"]) == (422, "cursor")
 
 
-async def test_a_webhook_shows_its_secret_once_and_can_be_changed_rotated_and_deleted(lin: Person) -> None:
-    created = await lin.post("/webhooks/", json={"url": "https://example.com/hook"})
-    hook = created.json()
-    assert (created.status_code, created.headers["cache-control"]) == (201, "no-store")
-    assert hook["secret"].startswith("whsec_")
-    (listed,) = (await lin.get("/webhooks/")).json()["items"]
-    assert listed == {name: value for name, value in hook.items() if name != "secret"}
-    path = f"/webhooks/{hook['id']}"
-    changed = (await lin.patch(path, json={"url": "https://example.com/other", "active": False})).json()
-    assert (changed["url"], changed["active"]) == ("https://example.com/other", False)
-    assert "secret" not in changed
-    rotated = (await lin.post(f"{path}/rotate-secret")).json()
-    assert rotated["secret"] != hook["secret"]
-    assert datetime.fromisoformat(rotated["previous_secret_until"]) > datetime.now(UTC) + timedelta(hours=23)
-    assert (await lin.delete(path)).status_code == 204
-    assert (await lin.get("/webhooks/")).json()["items"] == []
-    assert (await lin.delete(path)).status_code == 404
+@pytest.mark.parametrize("key", ["", "-1", "1.5", "x", str(2**63), "9" * 40, None, "٣"])
+async def test_a_cursor_that_is_made_up_is_refused(lin: Person, key: str | None) -> None:
+    cursor = encode_cursor("notifications|False", Place(key, uuid4()))
+    answer = await lin.get("/notifications/", params={"cursor": cursor})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "cursor")
 
 
-async def test_switching_a_webhook_on_again_forgets_its_failures(lin: Person, database_url: str) -> None:
-    hook = (await lin.post("/webhooks/", json={"url": "https://example.com/hook"})).json()
+@pytest.mark.parametrize("up_to", [-1, "3", 1.5, None, True, 2**64])
+async def test_how_far_to_mark_as_read_is_a_number(api: Api, lin: Person, up_to: Any) -> None:
+    await tell(api, lin, "a")
+    answer = await lin.post("/notifications/read", json={"up_to": up_to})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "up_to")
+    assert len((await lin.get("/notifications/", params={"unread": "true"})).json()["items"]) == 1
+
+
+async def test_all_are_marked_once_however_many_ask_at_once(api: Api, lin: Person) -> None:
+    for number in range(50):
+        await tell(api, lin, f"n{number}")
+    answers = await asyncio.gather(*(lin.post("/notifications/read") for _ in range(10)))
+    assert sum(answer.json()["marked"] for answer in answers) == 50
+
+
+async def test_a_notification_outlives_its_todo_and_goes_with_its_account(
+    api: Api, lin: Person, database_url: str
+) -> None:
+    todo = await lin.add_todo("Buy milk")
+    await tell(api, lin, "Buy milk", todo_id=todo["id"])
+    await lin.delete(f"/todos/{todo['id']}")
+    (item,) = (await lin.get("/notifications/")).json()["items"]
+    assert item["todo_id"] == todo["id"]
+    await lin.delete("/users/me", json={"password": lin.password})
+    assert (await lin.get("/notifications/")).status_code == 401
     connection = await asyncpg.connect(database_url)
-    await connection.execute(
-        "UPDATE webhooks SET active = false, failing_since = now(), disabled_at = now() WHERE id = $1", hook["id"]
-    )
+    assert await connection.fetchval("SELECT count(*) FROM notifications WHERE account_id = $1", lin.id) == 0
     await connection.close()
-    again = (await lin.patch(f"/webhooks/{hook['id']}", json={"active": True})).json()
-    assert (again["active"], again["failing_since"], again["disabled_at"]) == (True, None, None)
 
 
 @pytest.mark.parametrize(
-    "url",
-    ["", "example.com", "ftp://example.com", "https://", "https://user:word@example.com/", "http://127.0.0.1/x",
-     "http://10.0.0.1/", "http://[::1]/", "http://169.254.169.254/latest", "https://example.com/#part",
-     "https://example.com/" + "x" * 2_000, 5, None],
-)  # fmt: skip
-async def test_an_address_that_is_no_public_web_address_is_refused(lin: Person, url: Any) -> None:
-    answer = await lin.post("/webhooks/", json={"url": url})
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "url"), url
-    assert (await lin.get("/webhooks/")).json()["items"] == []
-
-
-async def test_webhooks_are_few_and_their_owners_alone(lin: Person, wang: Person) -> None:
-    hook = (await wang.post("/webhooks/", json={"url": "https://example.com/hook"})).json()
-    for method, suffix, body in (
-        ("PATCH", "", {"active": False}),
-        ("DELETE", "", None),
-        ("POST", "/rotate-secret", None),
-    ):
-        answer = await lin.request(method, f"/webhooks/{hook['id']}{suffix}", json=body)
-        assert answer.status_code == 404
-    for number in range(10):
-        answer = await lin.post("/webhooks/", json={"url": f"https://example.com/{number}"})
-        assert answer.status_code == 201
-    assert (await lin.post("/webhooks/", json={"url": "https://example.com/11"})).status_code == 409
-
-
-# ---- proving an address
-
-
-async def link_token(api: Api, person: Person, database_url: str) -> str:
-    """What the mail's link holds."""
-    connection = await asyncpg.connect(database_url)
-    verification = await connection.fetchval(
-        "SELECT id FROM email_verifications WHERE account_id = $1 ORDER BY created_at DESC LIMIT 1", person.id
-    )
-    await connection.close()
-    return api.process.links.verify_email(verification).partition("token=")[2]
-
-
-async def test_an_address_is_proved_by_the_link_that_was_mailed_to_it(api: Api, lin: Person, database_url: str) -> None:
-    asked = await lin.post("/users/me/verify-email")
-    assert (asked.status_code, asked.json()) == (202, {"email": lin.email})
-    again = await lin.post("/users/me/verify-email")
-    assert (again.status_code, again.json()["code"]) == (429, "mailed_recently")
-    assert 86_000 < int(again.headers["retry-after"]) <= 86_400
-    token = await link_token(api, lin, database_url)
-    page = await api.http.get("/verify-email", params={"token": token})
-    assert page.status_code == 200
-    assert "<form" in page.text
-    assert (await lin.get("/users/me/")).json()["email_verified"] is False, "to look changes nothing"
-    for _ in range(2):
-        assert (await api.http.post("/users/verify-email", json={"token": token})).status_code == 204
-    assert (await lin.get("/users/me/")).json()["email_verified"] is True
-    assert (await lin.post("/users/me/verify-email")).json()["code"] == "already_verified"
-    await lin.patch("/users/me/", json={"email": f"new-{lin.email}", "current_password": lin.password})
-    assert (await lin.get("/users/me/")).json()["email_verified"] is False
-    late = await api.http.post("/users/verify-email", json={"token": token})
-    assert (late.status_code, late.json()["code"]) == (400, "invalid_link")
-
-
-async def test_the_button_of_the_page_proves_the_address_too(api: Api, lin: Person, database_url: str) -> None:
-    await lin.post("/users/me/verify-email")
-    token = await link_token(api, lin, database_url)
-    pressed = await api.http.post("/verify-email", params={"token": token}, headers={"Accept-Language": "zh"})
-    assert (pressed.status_code, pressed.headers["content-language"]) == (200, "zh-CN")
-    assert (await lin.get("/users/me/")).json()["email_verified"] is True
-
-
-@pytest.mark.parametrize("path", ["/verify-email", "/unsubscribe"])
-async def test_a_link_that_is_none_gets_a_page_that_says_so(api: Api, lin: Person, path: str) -> None:
-    for token in ("", "nonsense", lin.tokens["access_token"]):
-        for method in ("GET", "POST"):
-            answer = await api.http.request(method, path, params={"token": token})
-            assert (answer.status_code, answer.headers["content-type"]) == (400, "text/html; charset=utf-8")
-
-
-async def test_one_click_ends_the_mails_without_a_sign_in(api: Api, lin: Person) -> None:
-    token = api.process.links.unsubscribe(lin.id, lin.email).partition("token=")[2]
-    assert "<form" in (await api.http.get("/unsubscribe", params={"token": token})).text
-    assert (await lin.get(PREFERENCES)).json()["channels"]["email"] is True
-    for _ in range(2):
-        clicked = await api.http.post("/unsubscribe", params={"token": token}, data={"List-Unsubscribe": "One-Click"})
-        assert clicked.status_code == 200
-    assert (await lin.get(PREFERENCES)).json()["channels"]["email"] is False
-    others = api.process.links.unsubscribe(lin.id, "else@example.com").partition("token=")[2]
-    assert (await api.http.post("/unsubscribe", params={"token": others})).status_code == 200
+    ("method", "path", "body"),
+    [
+        ("GET", "/notifications/", None),
+        ("GET", "/notifications/stream", None),
+        ("POST", "/notifications/read", {}),
+        ("POST", f"/notifications/{uuid4()}/read", None),
+        ("GET", PREFERENCES, None),
+        ("PATCH", PREFERENCES, {}),
+        ("PATCH", PREFERENCES, {"timezone": "Asia/Shanghai"}),
+        ("GET", "/webhooks/", None),
+        ("POST", "/webhooks/", {"url": "https://example.com"}),
+        ("PATCH", f"/webhooks/{uuid4()}", {"active": True}),
+        ("POST", f"/webhooks/{uuid4()}/rotate-secret", None),
+        ("DELETE", f"/webhooks/{uuid4()}", None),
+        ("POST", "/users/me/verify-email", None),
+    ],
+)
+async def test_without_a_good_token_everything_is_401(
+    api: Api, method: str, path: str, body: dict[str, Any] | None
+) -> None:
+    """With nobody's, and with that of an account that is gone."""
+    gone = await api.person()
+    await gone.delete("/users/me", json={"password": gone.password})
+    for answer in (await api.http.request(method, path, json=body), await gone.request(method, path, json=body)):
+        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")

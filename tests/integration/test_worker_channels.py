@@ -175,6 +175,7 @@ async def test_one_connection_carries_many_mails(office: Office, smtp: SmtpRecei
     [
         ({"recipient_reply": "550 5.1.1 <lin@example.com>: no such user"}, "dead", "the mail server answered 550"),
         ({"data_reply": "554 5.7.1 looks like spam"}, "dead", "the mail server answered 554"),
+        ({"sender_reply": "530 5.7.0 sign in first"}, "pending", "the mail server answered 530"),  # ours to mend
         ({"recipient_reply": "451 4.7.1 greylisted"}, "pending", "the mail server answered 451"),
         ({"data_reply": "452 4.3.1 no room"}, "pending", "the mail server answered 452"),
     ],

@@ -6,28 +6,23 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-import asyncpg
 import pytest
 
 from tests.receivers import HttpReceiver, SmtpReceiver
 from tests.worker_kit import Office, eventually
-from todo_core.reminders.dispatch import Delivery
+from todo_core.database import StatementPool
+from todo_core.reminders.dispatch import Delivery, Dispatch
 from todo_worker.steps import Steps
 
 
-class Meanwhile(Steps):
-    """Something happens between the claim and the lease."""
-
-    def __init__(self, office: Office, *statements: str) -> None:
-        self._office = office
-        self._statements = statements
-
-    async def after_claim(self, delivery_ids: Sequence[str]) -> None:
-        if delivery_ids:
-            connection = await asyncpg.connect(self._office.settings.database.url.get_secret_value())
-            for statement in self._statements:
-                await connection.execute(statement)
-            await connection.close()
+async def meanwhile(office: Office, *statements: str) -> None:
+    """A worker claims what is due and is gone; something happens; another worker comes."""
+    pool = StatementPool(office.settings.database)
+    assert (await Dispatch(pool).claim(100)).deliveries
+    await pool.close()
+    for statement in statements:
+        await office.sql.execute(statement)
+    await office.start()
 
 
 @pytest.mark.parametrize(
@@ -48,7 +43,7 @@ async def test_what_was_done_moved_or_switched_off_meanwhile_is_not_announced(
     await office.only(lin, "webhook")
     await office.webhook(lin, http.url)
     await office.remind(lin)
-    await office.start(Meanwhile(office, change))
+    await meanwhile(office, change)
     await office.settled()
     assert await office.states() == {"cancelled": 1}
     assert http.ledger == []
@@ -56,12 +51,13 @@ async def test_what_was_done_moved_or_switched_off_meanwhile_is_not_announced(
 
 @pytest.mark.parametrize("change", ["DELETE FROM todos", "DELETE FROM reminders", "DELETE FROM accounts"])
 async def test_what_was_deleted_meanwhile_is_not_announced(office: Office, change: str) -> None:
-    await office.remind(await office.account())
-    worker = await office.start(Meanwhile(office, change))
-    await eventually(lambda: "todo_reminders_claimed_total 1.0" in worker.metrics())
-    await worker.stop()
-    assert await office.states() == {}
-    assert await office.sql.fetchval("SELECT count(*) FROM notifications") == 0
+    await office.remind(await office.account(), "gone")
+    await meanwhile(office, change)
+    # What comes after it arrives, so the worker has been past it.
+    await office.remind(await office.account(), "there")
+    await office.settled()
+    assert await office.states() == {"sent": 1}
+    assert [row["title"] for row in await office.sql.fetch("SELECT title FROM notifications")] == ["there"]
 
 
 @pytest.mark.parametrize("change", ["email_verified_at = NULL", "email = 'else@example.com', email_verified_at = NULL"])
@@ -71,7 +67,7 @@ async def test_a_mail_goes_only_to_the_address_that_is_proved_when_it_is_sent(
     lin = await office.account(verified=True)
     await office.only(lin, "email")
     await office.remind(lin)
-    await office.start(Meanwhile(office, f"UPDATE accounts SET {change}"))
+    await meanwhile(office, f"UPDATE accounts SET {change}")
     await office.settled()
     assert await office.states() == {"cancelled": 1}
     assert smtp.raw == []

@@ -65,6 +65,8 @@ def is_outage(error: BaseException) -> bool:
         if cause is None:
             return isinstance(error, (OperationalError, InterfaceError))
         error = cause
+    if isinstance(error, ValueError) and not isinstance(error, asyncpg.ClientConfigurationError):
+        return False  # asyncpg's InterfaceError for an argument of the wrong kind
     return isinstance(error, _OUTAGES)
 
 
@@ -128,6 +130,10 @@ class StatementPool:
         try:
             rows: list[asyncpg.Record] = await connection.fetch(statement, *parameters)
             return rows
+        except asyncio.CancelledError:
+            # Whoever asked gave up. The server may have stopped answering: the next one gets another connection.
+            connection.terminate()
+            raise
         finally:
             self._give_back(connection)
 
@@ -157,8 +163,13 @@ class StatementPool:
                     return connection
                 self._open.discard(connection)
             connection = await connect(self._settings, server_settings=_limits(self._settings) | _STATEMENT_SETTINGS)
-            await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")
             self._open.add(connection)
+            try:
+                await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")
+            except BaseException:
+                connection.terminate()
+                self._open.discard(connection)
+                raise
             return connection
         except BaseException:
             self._slots.release()
@@ -172,10 +183,10 @@ class StatementPool:
         self._slots.release()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; one whose server does not answer is cut off after a second."""
         self._idle.clear()
-        for connection in list(self._open):
-            await connection.close(timeout=1)
+        # Where closing fails, asyncpg has cut the connection off: there is nothing left to do about it.
+        await asyncio.gather(*(connection.close(timeout=1) for connection in self._open), return_exceptions=True)
         self._open.clear()
 
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from todo_core.database import StatementPool
+from todo_core.notifications.verification import PAUSE
 
 KEEP_DELIVERIES = timedelta(days=90)
 KEEP_VERIFICATIONS = timedelta(days=90)
@@ -10,19 +11,22 @@ KEEP_VERIFICATIONS = timedelta(days=90)
 # A table is walked by its key, so that each statement reads no more than it says, with no index of its own for this.
 _WALK = """
 WITH batch AS MATERIALIZED (
-    SELECT id FROM {table} WHERE id > $1 ORDER BY id LIMIT $2
+    SELECT {key} FROM {table} WHERE {key} > $1 ORDER BY {key} LIMIT $2
 ), outdated AS (
-    SELECT t.id FROM {table} t JOIN batch USING (id) WHERE {outdated} ORDER BY t.id FOR UPDATE OF t SKIP LOCKED
+    SELECT t.{key} FROM {table} t JOIN batch USING ({key}) WHERE {outdated} ORDER BY t.{key} FOR UPDATE OF t SKIP LOCKED
 ), removed AS (
-    DELETE FROM {table} t USING outdated WHERE t.id = outdated.id RETURNING t.id
+    DELETE FROM {table} t USING outdated WHERE t.{key} = outdated.{key} RETURNING t.{key}
 )
-SELECT max(id::text) AS last, (SELECT count(*) FROM removed) AS removed FROM batch
+SELECT max({key}::text) AS last, (SELECT count(*) FROM removed) AS removed FROM batch
 """
-_REFRESH_TOKENS = _WALK.format(table="refresh_tokens", outdated="t.expires_at < now() - $3::interval")
-_DELIVERIES = _WALK.format(table="deliveries", outdated="t.state <> 'pending' AND t.settled_at < now() - $3::interval")
-_VERIFICATIONS = _WALK.format(table="email_verifications", outdated="t.created_at < now() - $3::interval")
+_REFRESH_TOKENS = _WALK.format(table="refresh_tokens", key="id", outdated="t.expires_at < now() - $3::interval")
+_DELIVERIES = _WALK.format(
+    table="deliveries", key="id", outdated="t.state <> 'pending' AND t.settled_at < now() - $3::interval"
+)
+_VERIFICATIONS = _WALK.format(table="email_verifications", key="id", outdated="t.created_at < now() - $3::interval")
+_MAILED_ADDRESSES = _WALK.format(table="mailed_addresses", key="digest", outdated="t.mailed_at < now() - $3::interval")
 
-_START = "00000000-0000-0000-0000-000000000000"
+_FIRST_ID = "00000000-0000-0000-0000-000000000000"
 _BATCH = 2_000
 
 
@@ -44,8 +48,12 @@ class Purge:
         """Remove the proofs of e-mail addresses that were asked for long ago; how many there were."""
         return await self._walk(_VERIFICATIONS, KEEP_VERIFICATIONS)
 
-    async def _walk(self, statement: str, keep: timedelta) -> int:
-        last: str | None = _START
+    async def mailed_addresses(self) -> int:
+        """Remove the traces of addresses that may be written to again; how many there were."""
+        return await self._walk(_MAILED_ADDRESSES, PAUSE, first="")
+
+    async def _walk(self, statement: str, keep: timedelta, first: str = _FIRST_ID) -> int:
+        last: str | None = first
         removed = 0
         while last is not None:
             row = await self._statements.fetchrow(statement, last, _BATCH, keep)

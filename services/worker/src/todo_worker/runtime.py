@@ -149,6 +149,7 @@ class Runtime:
                 refresh_tokens=await purge.refresh_tokens(),
                 deliveries=await purge.deliveries(),
                 verifications=await purge.verifications(),
+                mailed_addresses=await purge.mailed_addresses(),
             )
             _log.info("old_writes_mended", todos=await self._mend_old_writes())
         except Exception as error:  # the next one comes in an hour

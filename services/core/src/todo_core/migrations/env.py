@@ -63,7 +63,8 @@ async def _run(settings: DatabaseSettings) -> None:
     holder = await connect(settings, server_settings=limits)
     try:
         await _take_lock(holder)
-        if attributes.get("leave_newer") and runner.is_newer(await migration_revision(holder)):
+        attributes["reached"] = await migration_revision(holder)
+        if attributes.get("leave_newer") and runner.is_newer(attributes["reached"]):
             return
         engine = create_async_engine(
             "postgresql+asyncpg://",
@@ -73,8 +74,8 @@ async def _run(settings: DatabaseSettings) -> None:
         async with engine.connect() as connection:
             await connection.run_sync(_migrate)
         await engine.dispose()
+        attributes["reached"] = await migration_revision(holder)
     finally:
-        attributes["reached"] = None if holder.is_closed() else await migration_revision(holder)
         await holder.close()
 
 
