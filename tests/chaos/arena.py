@@ -129,6 +129,10 @@ class Arena:
         (self._path / "faults.json").write_text(json.dumps(saboteur.record(), indent=1), encoding="utf-8")
         why = attribution.Attribution(saboteur.windows, attribution.time_outs(self._path.glob("worker?.log")))
         verdict = Judge(self._town, self._ledger, found, why).judge()
+        if saboteur.deaths:
+            verdict.violations["a process ended by itself"] = saboteur.deaths
+        if defects := attribution.defects(self._path.glob("*.log")):
+            verdict.violations["a log shows a defect"] = defects
         print("\n" + "\n".join(report.lines(options, self._town, self._ledger, found, saboteur, verdict)), flush=True)
         return verdict
 
@@ -183,6 +187,6 @@ class Arena:
         """In peace, so that nothing comes any more while the ledger is read."""
         for program in fleet.everything():
             if not program.running():
-                saboteur.notes.append(f"{program.name} was not running in the end")
+                saboteur.deaths.append(f"{program.name}, by the end")
             elif not await asyncio.to_thread(program.ask_to_stop):
                 saboteur.notes.append(f"{program.name} did not stop in its time and was killed")

@@ -51,6 +51,26 @@ def time_outs(logs: Iterable[Path]) -> list[TimedOut]:
     return found
 
 
+def defects(logs: Iterable[Path]) -> list[str]:
+    """What the product itself logged with a traceback: an outage is a word to it, anything else is a defect."""
+    libraries = ('"logger":"celery', '"logger":"kombu')
+    return [
+        f"{log.name}: {_brief(line)}"
+        for log in sorted(logs)
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if '"exception"' in line and not any(library in line for library in libraries)
+    ]
+
+
+def _brief(line: str) -> str:
+    """The event and the end of its traceback."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line[:300]
+    return f"{entry['timestamp']} {entry['event']}: {entry['exception'][-300:]}"
+
+
 class Attribution:
     """Looks for a cause between the first answer and its being settled; what came later excuses nothing."""
 

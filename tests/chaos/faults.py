@@ -88,6 +88,8 @@ class Saboteur:
     valkey: EmbeddedValkey
     windows: list[Window] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    deaths: list[str] = field(default_factory=list)
+    """Processes that ended although nobody had touched them."""
     _busy: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     async def run(self, faults: list[Fault], start: float) -> None:
@@ -105,7 +107,7 @@ class Saboteur:
         ]
 
     async def _carry_out(self, fault: Fault) -> None:  # noqa: PLR0912 - one case a kind
-        worker = self.fleet.workers[fault.which % 2]
+        worker = self._worker(fault.which)
         match fault.kind:
             case "kill PostgreSQL":
                 target = "postgres"
@@ -120,6 +122,9 @@ class Saboteur:
             self.notes.append(f"{fault.kind}: left out, its target is down already")
             return
         async with lock:
+            for program in self.fleet.everything():
+                if program.name == target and not program.running():
+                    self.deaths.append(f"{program.name}, before {fault.kind}")
             match fault.kind:
                 case "kill PostgreSQL":
                     await self._kill_postgres(fault)
@@ -140,6 +145,12 @@ class Saboteur:
                     self._kill_child(worker, fault.which // 2)
                 case _:
                     await self._stop(worker, fault)
+
+    def _worker(self, which: int) -> Program:
+        """The one that was drawn, or the other while that one is down or stopped already."""
+        drawn, other = self.fleet.workers[which % 2], self.fleet.workers[(which + 1) % 2]
+        lock = self._busy.get(drawn.name)
+        return other if lock is not None and lock.locked() else drawn
 
     def _window(self, kind: str, *pids: int) -> _Open:
         return _Open(self.windows, Window(kind, time.time(), time.time() + 3_600, frozenset(pids)))

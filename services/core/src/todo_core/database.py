@@ -38,6 +38,7 @@ class Instant(DateTime):
 _OUTAGES = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server has said its last word, and the connection has not ended yet
     asyncpg.exceptions.InsufficientResourcesError,  # too many connections, out of memory, disk full
     asyncpg.exceptions.OperatorInterventionError,  # shutting down, statement ended by its time limit
     asyncpg.exceptions.TransactionRollbackError,  # deadlock, serialisation: the same request may succeed

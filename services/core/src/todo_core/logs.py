@@ -19,7 +19,8 @@ def _json(event: dict[str, Any], **_: object) -> str:
 def _format_exception(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Write out the traceback, but not the row that PostgreSQL quotes in the DETAIL of a constraint that was broken."""
     error = event.get("exc_info")
-    if not isinstance(error, BaseException):
+    # A line may be written while an error is handled and show no traceback: there is nothing to leave out of it then.
+    if error and not isinstance(error, BaseException):
         error = error[1] if isinstance(error, tuple) else sys.exc_info()[1]
     rows = []
     while isinstance(error, BaseException):
