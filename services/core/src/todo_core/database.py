@@ -1,6 +1,7 @@
 """The engine, the session factory and the pool for hot reads; built by whoever starts the process, no globals."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -217,9 +218,11 @@ class Database:
         self.statements = StatementPool(settings)
 
     async def close(self) -> None:
-        """Close both pools."""
+        """Close both pools; nobody waits for a server that does not answer."""
         await self.statements.close()
-        await self.engine.dispose()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                await self.engine.dispose()
 
 
 def _refuse_closed(dbapi_connection: Any, *_: object) -> None:
