@@ -7,7 +7,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 from fastapi import APIRouter, Path, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.types import JsonValue
 
 from todo_api.dependencies import CurrentUser, ProcessDep
@@ -66,12 +66,17 @@ class NotificationListQuery(BaseModel):
     unread: bool = Field(False, description="only those that are not read yet")
 
 
+def _whole(value: object) -> object:
+    # 42.0 is a whole number too in JSON (JSON Schema, section 6.1.1); strict validation would refuse it.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class MarkRead(BaseModel):
     """How far: everything, if nothing is said."""
 
     model_config = ConfigDict(extra="forbid")
 
-    up_to: Annotated[int, Field(strict=True, ge=0, le=LARGEST_SEQ)] = omitted(
+    up_to: Annotated[int, Field(strict=True, ge=0, le=LARGEST_SEQ), BeforeValidator(_whole)] = omitted(
         description="only those whose `seq` is at most this: what came later was not seen yet", examples=[42]
     )
 
