@@ -62,19 +62,26 @@ class Worker:
     registry: CollectorRegistry
     told: Told
     task: asyncio.Task[None]
+    closed: bool = False
+
+    async def close(self) -> None:
+        """Let go of the sockets, which the end of a process does by itself."""
+        if not self.closed:
+            self.closed = True
+            await self.parts.close()
 
     async def die(self) -> None:
         """End at once, wherever it is, as a process that is killed does: nothing is finished and nothing given back."""
         self.task.cancel()
         with suppress(asyncio.CancelledError):
             await self.task
-        await self.parts.close()
+        await self.close()
 
     async def stop(self) -> None:
         """End in peace."""
         self.parts.pump.stop()
         await self.task
-        await self.parts.close()
+        await self.close()
 
     def metrics(self) -> str:
         """As Prometheus reads them."""
@@ -123,8 +130,7 @@ class Office:
     async def close(self) -> None:
         """Send everybody home."""
         for worker in self.workers:
-            if not worker.task.done():
-                await worker.die()
+            await worker.die()
         await self.sql.close()
 
     async def account(self, *, verified: bool = False, **columns: Any) -> str:
