@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
+from redis.asyncio import Redis
 
+from dev.processes import free_port
 from dev.valkey import EmbeddedValkey
 from tests.conftest import TEST_KEYS
 from tests.receivers import HttpReceiver, SmtpReceiver
@@ -141,3 +145,112 @@ async def test_a_reminder_arrives_everywhere_on_time_and_redis_may_be_killed_mea
     assert await office.states() == {"sent": 9}
     assert len(http.ids()) == len(set(http.ids())) == 3
     assert len(smtp.raw) == 3
+
+
+@pytest.mark.timeout(120)
+async def test_a_worker_that_is_killed_loses_nothing_and_leaves_no_process_behind(
+    office: Office, http: HttpReceiver, processes: Processes
+) -> None:
+    http.behaviour = "stall"
+    lin = await add_person(office, http)
+    await office.only(lin, "webhook")
+    processes.environment |= {"WORKER_LEASE_SECONDS": "4", "WORKER_SEND_SECONDS": "2", "WORKER_POLL_SECONDS": "0.5"}
+    doomed = processes.start_worker("doomed")
+    await processes.says("doomed", "runtime_started", 2)
+    await office.remind_often(lin, 5)
+    async with asyncio.timeout(20):
+        await http.wait_for(5)
+    children = psutil.Process(doomed.pid).children(recursive=True)
+    doomed.kill()
+    doomed.wait()
+    _, living = await asyncio.to_thread(psutil.wait_procs, children, 15)
+    assert living == []
+    http.behaviour = "answer"
+    processes.start_worker("heir")
+    await office.settled(5, 30)
+    assert await office.states() == {"sent": 5}
+    assert len(set(http.ids())) == 5
+
+
+@pytest.mark.timeout(120)
+async def test_a_process_of_a_worker_that_is_killed_is_replaced(office: Office, processes: Processes) -> None:
+    processes.environment |= {"WORKER_POLL_SECONDS": "0.5"}
+    worker = processes.start_worker()
+    await processes.says("worker", "runtime_started", 2)
+    assert processes.alive() == 0
+    for child in psutil.Process(worker.pid).children():
+        child.kill()
+    await processes.says("worker", "runtime_started", 4)
+    await office.remind(await office.account())
+    await office.settled()
+    assert processes.alive() == 0
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+async def test_a_warm_stop_finishes_what_is_in_hand_and_leaves_nothing_behind(
+    office: Office, http: HttpReceiver, processes: Processes, pool: str
+) -> None:
+    http.behaviour = "stall"
+    lin = await add_person(office, http)
+    await office.only(lin, "webhook")
+    processes.environment |= {"WORKER_POLL_SECONDS": "0.5"}
+    worker = processes.start_worker("worker", "--pool", pool)
+    await processes.says("worker", "runtime_started")
+    await office.remind_often(lin, 5)
+    async with asyncio.timeout(20):
+        await http.wait_for(5)
+    assert processes.alive() == 0
+    worker.send_signal(signal.SIGTERM)
+    await eventually(lambda: "Warm shutdown" in processes.log("worker"), 10)
+    http.released.set()
+    assert await asyncio.to_thread(worker.wait, 20) == 0
+    assert await office.states() == {"sent": 5}
+    assert len(http.ids()) == 5
+    assert list((processes.directory / "state").iterdir()) == []
+    assert processes.alive() == 1
+
+
+@pytest.mark.timeout(120)
+async def test_prometheus_finds_the_sum_of_all_processes_at_the_parent(office: Office, processes: Processes) -> None:
+    port = free_port()
+    processes.environment |= {"WORKER_METRICS_PORT": str(port), "WORKER_POLL_SECONDS": "0.2"}
+    processes.start_worker()
+    await processes.says("worker", "runtime_started", 2)
+    lin = await office.account()
+    async with httpx.AsyncClient() as client:
+
+        async def counted() -> bool:
+            await office.remind(lin)
+            text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+            return 'todo_deliveries_total{channel="inbox",outcome="sent"} ' in text and (
+                "todo_reminders_claimed_total" in text
+            )
+
+        await eventually(counted)
+        await office.settled(await office.sql.fetchval("SELECT count(*) FROM reminders"))
+
+        async def complete() -> bool:
+            text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+            sent = await office.sql.fetchval("SELECT count(*) FROM deliveries WHERE state = 'sent'")
+            return f'todo_deliveries_total{{channel="inbox",outcome="sent"}} {sent}.0' in text
+
+        await eventually(complete)
+
+
+@pytest.mark.timeout(120)
+async def test_ticks_that_nobody_takes_do_not_pile_up(processes: Processes, fragile_redis: EmbeddedValkey) -> None:
+    async with Redis.from_url(fragile_redis.url) as redis:
+        await redis.rpush("todo:reminders", *(b"{}" for _ in range(200)))
+        processes.start_beat()
+        await processes.says("beat", "tick_skipped", 2)
+        assert await redis.llen("todo:reminders") == 200
+
+
+async def test_a_worker_with_settings_that_are_refused_says_which_and_does_not_start(processes: Processes) -> None:
+    processes.environment |= {"WORKER_SEND_SECONDS": "hunter2"}
+    worker = processes.start_worker()
+    assert await asyncio.to_thread(worker.wait, 30) != 0
+    assert "WORKER_SEND_SECONDS: " in processes.log("worker")
+    assert "hunter2" not in processes.log("worker")
+    assert processes.alive() == 1
