@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
 from tests.conftest import make_settings
-from tests.factories import Person
+from tests.factories import Api, Person
+from tests.streaming import ring, stream, tell, titles
 from todo_core.accounts.tokens import Principal
 from todo_core.database import Database
 from todo_core.notifications import inbox
@@ -100,25 +102,24 @@ async def test_no_reader_passes_over_a_number_however_many_write(database: Datab
     assert seen == list(range(1, WRITERS * EACH + 1))
 
 
-async def passed_over(database_url: str, statement: str, person: Person) -> set[int]:
-    """The numbers that a reader never gets who reads while one write is under way and a second one has begun."""
-    first, second, other = [await asyncpg.connect(database_url) for _ in range(3)]
-    values = (person.id, "reminder", None, None, "Buy milk", None)
-    seen: list[int] = []
+Read = Callable[[], Awaitable[object]]
 
-    async def read() -> None:
-        rows = await other.fetch(
-            "SELECT seq FROM notifications WHERE account_id = $1 AND seq > $2 ORDER BY seq",
-            UUID(person.id),
-            seen[-1] if seen else 0,
-        )
-        seen.extend(row["seq"] for row in rows)
+
+async def write_late(database_url: str, statement: str, person: Person, read: Read) -> None:
+    """One write begins, a second one begins after it, and somebody reads; then both are committed, and they read again.
+
+    The titles are the order in which the two began.
+    """
+    first, second, other = [await asyncpg.connect(database_url) for _ in range(3)]
+
+    def values(title: str) -> tuple[Any, ...]:
+        return str(uuid4()), person.id, "reminder", None, None, title, None
 
     try:
         transaction = first.transaction()
         await transaction.start()
-        await first.fetchrow(statement, str(uuid4()), *values)
-        writing = asyncio.create_task(second.fetchrow(statement, str(uuid4()), *values))
+        await first.fetchrow(statement, *values("late"))
+        writing = asyncio.create_task(second.fetchrow(statement, *values("later")))
         waits = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1"
         while not writing.done() and not await other.fetchval(waits, second.get_server_pid()):
             await asyncio.wait({writing}, timeout=0.01)
@@ -126,25 +127,64 @@ async def passed_over(database_url: str, statement: str, person: Person) -> set[
         await transaction.commit()
         await writing
         await read()
-        rows = await other.fetch("SELECT seq FROM notifications WHERE account_id = $1", UUID(person.id))
-        return {row["seq"] for row in rows} - set(seen)
     finally:
         for connection in (first, second, other):
             await connection.close()
 
 
-async def test_a_late_commit_is_not_passed_over(database_url: str, lin: Person) -> None:
-    assert await passed_over(database_url, inbox._ADD, lin) == set()
+async def unlocked(database: Database, person: Person) -> str:
+    """The statement as it would be if it took its numbers from a sequence."""
+    sequence = f"seq_{UUID(person.id).hex}"
+    await database.statements.fetch(f"CREATE SEQUENCE {sequence}")
+    head, _, rest = inbox._ADD.partition("counter AS (")
+    counter = f"counter AS (SELECT id AS account_id, nextval('{sequence}') AS last_seq FROM owner\n)"
+    return head + counter + rest.partition("RETURNING account_id, last_seq\n)")[2]
+
+
+async def listed(database: Database, database_url: str, statement: str, person: Person) -> list[str]:
+    """What a reader gets who always asks for what comes after the last that it has seen."""
+    reads = InboxReads(database.statements)
+    rows: list[asyncpg.Record] = []
+
+    async def read() -> None:
+        found = await reads.after(Principal(UUID(person.id), 1), rows[-1]["seq"] if rows else 0, 100)
+        rows.extend(found or [])
+
+    await write_late(database_url, statement, person, read)
+    return [row["title"] for row in rows]
+
+
+async def streamed(api: Api, database: Database, database_url: str, statement: str, person: Person) -> list[str]:
+    """What a client gets whose stream is open all the time, and rung whenever there may be something."""
+    async with stream(person, last="0") as events:
+        await anext(events)
+        found: list[str] = []
+
+        async def read() -> None:
+            told = await database.statements.fetch("SELECT seq FROM notifications WHERE account_id = $1", person.id)
+            if told and not found:
+                await ring(api, person, told[-1]["seq"])
+                found.extend(await titles(events, 1))
+
+        await write_late(database_url, statement, person, read)
+        await ring(api, person, await tell(api, person, "last"))
+        while found[-1] != "last":
+            found += await titles(events, 1)
+        return found
+
+
+async def test_a_late_commit_is_not_passed_over(
+    api: Api, database: Database, database_url: str, lin: Person, wang: Person
+) -> None:
+    assert await listed(database, database_url, inbox._ADD, lin) == ["late", "later"]
+    assert await streamed(api, database, database_url, inbox._ADD, wang) == ["late", "later", "last"]
 
 
 async def test_with_a_sequence_instead_of_the_lock_a_late_commit_would_be_passed_over(
-    database: Database, database_url: str, lin: Person
+    api: Api, database: Database, database_url: str, lin: Person, wang: Person
 ) -> None:
     """What the test before is worth: it fails for a statement that takes its numbers from a sequence."""
-    head, _, rest = inbox._ADD.partition("counter AS (")
-    without_lock = (
-        f"{head}counter AS (SELECT id AS account_id, nextval('seq_{UUID(lin.id).hex}') AS last_seq FROM owner\n)"
-    )
-    without_lock += rest.partition("RETURNING account_id, last_seq\n)")[2]
-    await database.statements.fetch(f"CREATE SEQUENCE seq_{UUID(lin.id).hex}")
-    assert await passed_over(database_url, without_lock, lin) == {1}
+    assert await listed(database, database_url, await unlocked(database, lin), lin) == ["later"]
+    statement = await unlocked(database, wang)
+    await database.statements.fetch("INSERT INTO inboxes (account_id, last_seq) VALUES ($1, 2)", wang.id)
+    assert await streamed(api, database, database_url, statement, wang) == ["later", "last"]
