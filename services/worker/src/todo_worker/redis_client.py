@@ -32,10 +32,11 @@ def connect(settings: RedisSettings) -> Redis:
 def broker_url(settings: RedisSettings) -> str:
     """The same address as kombu writes it."""
     url = _with_password(settings)
-    if not url.startswith("unix://"):
+    if not url.startswith("unix:"):
         return url
     parts = urlsplit(url)
-    return urlunsplit(parts._replace(scheme="redis+socket", query=parts.query.replace("db=", "virtual_host=")))
+    query = f"?{parts.query.replace('db=', 'virtual_host=')}" if parts.query else ""
+    return f"redis+socket://{parts.netloc}{parts.path}{query}"
 
 
 def broker_options(settings: RedisSettings) -> dict[str, Any]:

@@ -1,0 +1,140 @@
+"""Who may be sent to at this moment, and who has to wait."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from todo_core.reminders.dispatch import Delivery
+from todo_worker.slots import Slots
+
+
+@dataclass
+class Some:
+    """A channel that nothing is sent by."""
+
+    name: str
+    slots: int
+    separate_receivers: bool = False
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+    async def send(self, delivery: Delivery) -> None:
+        """Nothing to do."""
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def delivery(channel: str = "webhook", endpoint: str = "a") -> Delivery:
+    """One under lease."""
+    values: dict[str, Any] = dict.fromkeys(Delivery.__dataclass_fields__, "")
+    values |= {"channel": channel, "endpoint_id": endpoint, "age": timedelta(), "due_at": datetime.now(UTC)}
+    return Delivery(**values)
+
+
+def slots(clock: Clock | None = None, per_endpoint: int = 4) -> Slots:
+    """Ten in all; inboxes may have four of them, webhooks eight."""
+    channels = [Some("inbox", 4), Some("webhook", 8, separate_receivers=True)]
+    return Slots(10, channels, per_endpoint, clock or Clock())
+
+
+def test_a_channel_that_is_full_has_no_room_and_others_have() -> None:
+    full = slots()
+    for _ in range(4):
+        full.take(delivery("inbox"))
+    assert full.rooms() == {"webhook": 6}
+    assert not full.roomy()
+    full.give_back(delivery("inbox"))
+    assert full.rooms() == {"inbox": 1, "webhook": 7}
+
+
+def test_all_channels_together_have_no_more_than_there_is() -> None:
+    full = slots()
+    for number in range(8):
+        full.take(delivery(endpoint=str(number)))
+    assert full.rooms() == {"inbox": 2}
+    full.take(delivery("inbox"))
+    full.take(delivery("inbox"))
+    assert (full.rooms(), full.free) == ({}, 0)
+
+
+def test_a_receiver_is_busy_once_more_than_half_of_its_slots_are_taken() -> None:
+    some = slots()
+    some.take(delivery(endpoint="a"))
+    some.take(delivery(endpoint="a"))
+    assert (some.busy_endpoints(), some.endpoint_room()) == ([], 2)
+    some.take(delivery(endpoint="a"))
+    assert (some.busy_endpoints(), some.endpoint_room()) == (["a"], 4)
+
+
+def test_accounts_are_no_receivers_of_their_own() -> None:
+    some = slots()
+    for _ in range(4):
+        some.take(delivery("inbox"))
+    some.timed_out(delivery("inbox"))
+    assert some.busy_endpoints() == []
+
+
+def test_a_receiver_that_is_silent_rests_longer_each_time_and_is_forgiven_at_once() -> None:
+    clock = Clock()
+    some = slots(clock)
+    rests = []
+    for _ in range(8):
+        some.timed_out(delivery())
+        some.timed_out(delivery())  # was under way at the same time
+        begun = clock.now
+        while some.busy_endpoints():
+            clock.now += 1
+        rests.append(clock.now - begun)
+    assert rests == [1, 2, 4, 8, 16, 30, 30, 30]
+    some.timed_out(delivery())
+    some.answered(delivery())
+    assert some.busy_endpoints() == []
+    some.timed_out(delivery())
+    clock.now += 1
+    assert some.busy_endpoints() == []
+
+
+def test_a_few_free_slots_are_not_worth_a_statement() -> None:
+    some = slots()
+    assert some.worthwhile()
+    for number in range(7):
+        some.take(delivery(endpoint=str(number)))
+    assert not some.worthwhile()
+    some.give_back(delivery(endpoint="0"))
+    assert some.worthwhile()
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["take", "give"]), st.sampled_from("abc")), max_size=60),
+    st.integers(1, 8),
+)
+def test_nobody_ever_gets_more_than_is_theirs(steps: list[tuple[str, str]], per_endpoint: int) -> None:
+    some = slots(per_endpoint=per_endpoint)
+    under_way: dict[str, int] = dict.fromkeys("abc", 0)
+    for step, endpoint in steps:
+        if step == "give" and under_way[endpoint]:
+            some.give_back(delivery(endpoint=endpoint))
+            under_way[endpoint] -= 1
+        elif step == "take" and endpoint not in some.busy_endpoints():
+            # As many as a lease may bring.
+            for _ in range(min(some.endpoint_room(), some.rooms().get("webhook", 0))):
+                some.take(delivery(endpoint=endpoint))
+                under_way[endpoint] += 1
+        assert max(under_way.values()) <= per_endpoint
+        assert some.used == sum(under_way.values()) <= 8

@@ -1,0 +1,270 @@
+"""The worker's small parts, without any server."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import pytest
+from celery import Celery
+from prometheus_client import CollectorRegistry
+
+from tests.worker_kit import eventually
+from todo_core.errors import Unavailable
+from todo_core.reminders.dispatch import Delivery, Dispatch, Outcome
+from todo_core.settings import RedisSettings, Settings, WorkerSettings
+from todo_worker import runtime, tasks
+from todo_worker.app import create_app
+from todo_worker.attempts import Attempts
+from todo_worker.channels.base import Failed, Undeliverable
+from todo_worker.mail_texts import texts_for, written
+from todo_worker.metrics import Metrics
+from todo_worker.others import OtherWorkers
+from todo_worker.patience import Patience
+from todo_worker.redis_client import broker_options, broker_url, connect
+from todo_worker.settler import Settler
+from todo_worker.slots import Slots
+from todo_worker.steps import Steps
+
+# ---- the way to Redis
+
+
+@pytest.mark.parametrize(
+    ("url", "password", "expected"),
+    [
+        ("redis://h:6380/0", None, "redis://h:6380/0"),
+        ("redis://h:6380/0", "p@ss/word", "redis://:p%40ss%2Fword@h:6380/0"),
+        ("rediss://u:old@h:6380/0", "new", "rediss://u:new@h:6380/0"),
+        ("unix:///run/redis.sock", None, "redis+socket:///run/redis.sock"),
+        ("unix:///run/redis.sock?db=1", None, "redis+socket:///run/redis.sock?virtual_host=1"),
+    ],
+)
+def test_the_broker_is_the_same_redis_as_everybody_elses(url: str, password: str | None, expected: str) -> None:
+    assert broker_url(RedisSettings(url=url, password=password)) == expected
+
+
+def test_a_broker_over_tls_has_to_prove_who_it_is() -> None:
+    options = broker_options(RedisSettings(url="rediss://h"))
+    assert options["broker_use_ssl"] == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    assert "broker_use_ssl" not in broker_options(RedisSettings(url="redis://h"))
+
+
+async def test_a_client_neither_waits_long_nor_connects_before_it_has_to() -> None:
+    client = connect(RedisSettings(url="redis://127.0.0.1:1/0", password="x", timeout_ms=100))
+    assert client.connection_pool.connection_kwargs["socket_timeout"] == 0.1
+    await client.aclose()
+
+
+# ---- the Celery app
+
+
+def test_nothing_is_kept_waited_for_or_run_later() -> None:
+    app = create_app(Settings(RedisSettings(key_prefix="mine")))
+    assert app.conf.task_ignore_result is True
+    assert app.conf.result_backend is None
+    assert app.conf.accept_content == ["json"]
+    assert app.conf.broker_transport_options["global_keyprefix"] == "mine:"
+    for entry in app.conf.beat_schedule.values():
+        assert entry["options"]["expires"] <= 2 * entry["schedule"]
+        assert not {"countdown", "eta"} & entry["options"].keys()
+
+
+def test_a_task_outside_of_a_worker_says_so() -> None:
+    with pytest.raises(RuntimeError, match="no runtime"):
+        tasks.dispatch_due()
+    with pytest.raises(RuntimeError, match="no runtime"):
+        tasks.deliver([])
+    with pytest.raises(RuntimeError, match="no runtime"):
+        tasks.purge()
+    runtime.stop()  # harmless
+
+
+class _Broker:
+    """Celery, as far as publishing goes; it hangs until it is let go."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.sent: list[list[str]] = []
+        self.go = threading.Event()
+        self._error = error
+
+    def send_task(self, name: str, arguments: tuple[list[str]], **options: object) -> None:
+        self.go.wait(10)
+        if self._error:
+            raise self._error
+        self.sent.append(arguments[0])
+
+
+async def test_a_broker_that_hangs_holds_nobody_up_and_gets_no_more_than_a_few() -> None:
+    broker = _Broker()
+    others = OtherWorkers(cast(Celery, broker))
+    for number in range(100):
+        others.tell([str(number)])
+    broker.go.set()
+    await eventually(lambda: len(broker.sent) == 20)
+    others.close()
+    assert broker.sent == [[str(number)] for number in range(20)]
+
+
+async def test_a_broker_that_fails_is_no_trouble() -> None:
+    broker = _Broker(ConnectionError())
+    broker.go.set()
+    others = OtherWorkers(cast(Celery, broker))
+    for _ in range(3):
+        others.tell(["x"])
+    others.close()
+
+
+# ---- attempts
+
+
+class _Channel:
+    """Fails as it is told."""
+
+    name = "inbox"
+    slots = 1
+    separate_receivers = False
+
+    def __init__(self, error: Exception | None) -> None:
+        self._error = error
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def close(self) -> None:
+        """Nothing to do."""
+
+    async def send(self, delivery: Delivery) -> None:
+        if self._error:
+            raise self._error
+
+
+class _Outcomes:
+    """What would be settled."""
+
+    def __init__(self) -> None:
+        self.all: list[Outcome] = []
+
+    def add(self, delivery: Delivery, outcome: Outcome) -> None:
+        self.all.append(outcome)
+
+
+async def outcome_of(error: Exception | None, *, attempts: int = 1, age: timedelta = timedelta()) -> Outcome:
+    """How an attempt ends; what is drawn is always the longest time."""
+    channel, outcomes, settings = _Channel(error), _Outcomes(), WorkerSettings()
+    values: dict[str, Any] = dict.fromkeys(Delivery.__dataclass_fields__, "")
+    values |= {"channel": "inbox", "attempts": attempts, "age": age, "wanted": True, "fence": 7}
+    chosen = Attempts(
+        [channel], settings, Slots(1, [channel], 1), cast(Settler, outcomes), steps=Steps(), draw=lambda _, most: most
+    )
+    async with asyncio.TaskGroup() as group:
+        chosen.begin(group, Delivery(**values), lambda: None, leased_at=asyncio.get_running_loop().time())
+    (outcome,) = outcomes.all
+    assert outcome.fence == 7
+    return outcome
+
+
+async def test_attempts_are_further_and_further_apart_but_never_more_than_an_hour() -> None:
+    delays = [(await outcome_of(Failed("no"), attempts=number)).delay for number in (1, 2, 3, 5, 10, 11, 1_000)]
+    seconds = [delay.total_seconds() for delay in delays if delay is not None]
+    assert seconds == [5, 10, 20, 80, 2_560, 3_600, 3_600]
+
+
+async def test_the_last_attempt_is_made_at_the_last_moment_and_then_it_is_dead() -> None:
+    day = timedelta(days=1)
+    outcome = await outcome_of(Failed("no"), attempts=20, age=day - timedelta(seconds=60))
+    assert (outcome.state, outcome.delay) == ("pending", timedelta(seconds=60))
+    outcome = await outcome_of(Failed("no"), attempts=21, age=day)
+    assert (outcome.state, outcome.error) == ("dead", "no")
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "reason"),
+    [
+        (None, "sent", None),
+        (Failed("x" * 1_000), "pending", "x" * 200),
+        (Undeliverable("never"), "dead", "never"),
+        (TimeoutError(), "pending", "timed out"),
+        (KeyError("hunter2"), "pending", "KeyError"),
+    ],
+)
+async def test_an_attempt_ends_as_its_channel_does(error: Exception | None, state: str, reason: str | None) -> None:
+    outcome = await outcome_of(error)
+    assert (outcome.state, outcome.error) == (state, reason)
+
+
+# ---- patience
+
+
+async def test_patience_grows_and_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    async def note(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr("todo_worker.patience.asyncio.sleep", note)
+    patience = Patience()
+    for _ in range(12):
+        await patience.wait()
+    assert all(0.025 <= seconds <= 5 for seconds in waited)
+    assert waited[0] <= 0.05
+    assert waited[-1] >= 2.5
+    patience.reset()
+    await patience.wait()
+    assert waited[-1] <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("error", "is_defect"),
+    [(ConnectionRefusedError(), False), (Unavailable(), False), (asyncpg.UndefinedTableError("x"), True)],
+)
+def test_an_outage_is_a_word_and_a_defect_shows_where(error: Exception, is_defect: bool) -> None:
+    assert ("exc_info" in Patience.describe(error)) is is_defect
+
+
+class _Moody(Dispatch):
+    """Settles at the third try."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    async def settle(self, outcomes: Sequence[Outcome]) -> set[str]:
+        self.tries += 1
+        if self.tries < 3:
+            raise ConnectionRefusedError
+        return {outcome.id for outcome in outcomes}
+
+
+async def test_what_was_sent_is_written_down_however_often_it_has_to_be_tried() -> None:
+    dispatch = _Moody()
+    settler = Settler(dispatch, Metrics(CollectorRegistry()), Steps(), 1)
+    values: dict[str, Any] = dict.fromkeys(Delivery.__dataclass_fields__, "")
+    values |= {"channel": "inbox", "due_at": datetime.now(UTC)}
+    running = asyncio.create_task(settler.run())
+    settler.add(Delivery(**values), Outcome("x", 1, "sent"))
+    async with asyncio.timeout(10):
+        await settler.finished()
+    running.cancel()
+    assert dispatch.tries == 3
+
+
+# ---- times in mails
+
+
+@pytest.mark.parametrize(
+    ("locale", "zone", "text"),
+    [
+        ("en", "UTC", "Sunday, 25 October 2026, 00:30 (UTC)"),
+        ("en", "Europe/Berlin", "Sunday, 25 October 2026, 02:30 (Europe/Berlin)"),
+        ("zh-CN", "Asia/Shanghai", "2026年10月25日 星期日 08:30（Asia/Shanghai）"),
+        ("zh", "America/New_York", "2026年10月24日 星期六 20:30（America/New_York）"),
+        ("fr", "UTC", "Sunday, 25 October 2026, 00:30 (UTC)"),
+    ],
+)
+def test_a_time_is_written_as_its_reader_would(locale: str, zone: str, text: str) -> None:
+    assert written(datetime(2026, 10, 25, 0, 30, tzinfo=UTC), ZoneInfo(zone), texts_for(locale)) == text
