@@ -126,10 +126,14 @@ async def test_a_mail_has_what_mail_programs_look_for(office: Office, smtp: Smtp
     assert abs((mail["Date"].datetime - datetime.now(UTC)).total_seconds()) < 60
     link = mail["List-Unsubscribe"]
     assert link.startswith("<https://todo.example.com/unsubscribe?token=")
+    assert mail["Content-Language"] == "en"
     links = Links(office.settings.tokens)
     account_id = await office.sql.fetchval("SELECT id FROM accounts")
     assert links.read_unsubscribe(link.removesuffix(">").partition("token=")[2]).account_id == account_id
     assert link.strip("<>") in text(mail, "plain")
+    # As it stands on the wire: mail programs decode no words in this header.
+    assert f"\r\nList-Unsubscribe: {link}\r\n".encode() in smtp.raw[0]
+    assert max(map(len, smtp.raw[0].split(b"\r\n"))) < 998
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """What mails say: text and HTML, in the reader's language and time zone."""
 
-from email.headerregistry import Address
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP, SMTPUTF8
+from email.policy import SMTP, SMTPUTF8, Policy
 from email.utils import format_datetime, parseaddr
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -14,6 +14,19 @@ from todo_core.notifications.links import Links
 from todo_core.notifications.verification_mails import VerificationMail
 from todo_core.reminders.dispatch import Delivery
 from todo_worker.mail_texts import Texts, texts_for, written
+
+
+class _UriHeader(UnstructuredHeader, BaseHeader):
+    """On one line as it is: Python's would be an encoded word when it is long, and mail programs read no URI there."""
+
+    def fold(self, *, policy: Policy) -> str:
+        """The line."""
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_headers = HeaderRegistry()
+_headers.map_to_type("list-unsubscribe", _UriHeader)  # type: ignore[arg-type] # as its documentation says
+_SMTP, _SMTPUTF8 = SMTP.clone(header_factory=_headers), SMTPUTF8.clone(header_factory=_headers)
 
 
 class MailWriter:
@@ -75,7 +88,7 @@ class MailWriter:
         return [texts.reminder_due.format(when=written(delivery.todo_due_at, ZoneInfo(delivery.timezone), texts))]
 
     def _message(self, key: str, recipient: str, subject: str, texts: Texts, **values: Any) -> EmailMessage:
-        message = EmailMessage(policy=SMTP if recipient.isascii() else SMTPUTF8)
+        message = EmailMessage(policy=_SMTP if recipient.isascii() else _SMTPUTF8)
         message["From"] = self._sender
         message["To"] = Address(addr_spec=recipient)
         message["Subject"] = subject
@@ -83,10 +96,10 @@ class MailWriter:
         # The same for every attempt: a mail program that gets it twice shows it once.
         message["Message-ID"] = f"<{key}@{self._address.rpartition('@')[2]}>"
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine answers
-        message["Content-Language"] = texts.language
         values |= {"texts": texts}
         message.set_content(self._templates.get_template("mail.txt").render(values))
         message.add_alternative(self._templates.get_template("mail.html").render(values), subtype="html")
+        message["Content-Language"] = texts.language
         return message
 
 
