@@ -25,7 +25,7 @@ class _UriHeader(UnstructuredHeader, BaseHeader):
 
 
 _headers = HeaderRegistry()
-_headers.map_to_type("list-unsubscribe", _UriHeader)  # type: ignore[arg-type] # as its documentation says
+_headers.map_to_type("list-unsubscribe", _UriHeader)
 _SMTP, _SMTPUTF8 = SMTP.clone(header_factory=_headers), SMTPUTF8.clone(header_factory=_headers)
 
 
