@@ -14,6 +14,9 @@ import httpx
 from tests.factories import Api, Person
 from todo_core.notifications.inbox import Inboxes
 
+PATIENCE = 40
+"""Seconds after which what has not come will not come: a machine that is busy may take its time."""
+
 
 async def tell(
     api: Api, person: Person, title: str, delivery_id: str | None = None, todo_id: str | None = None
@@ -66,7 +69,7 @@ async def stream(
 async def titles(events: AsyncIterator[dict[str, Any]], count: int) -> list[str]:
     """Of the next notifications."""
     found: list[str] = []
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE):
         async for event in events:
             if "data" in event:
                 assert int(event["id"]) == event["data"]["seq"]
