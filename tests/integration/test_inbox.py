@@ -10,13 +10,14 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from tests.conftest import make_settings
+from tests.conftest import RunApi, make_settings
 from tests.factories import Api, Person
 from tests.streaming import ring, stream, tell, titles
 from todo_core.accounts.tokens import Principal
 from todo_core.database import Database
 from todo_core.notifications import inbox
 from todo_core.notifications.inbox import Inboxes, InboxReads
+from todo_core.settings import StreamSettings
 
 WRITERS = 8
 EACH = 60
@@ -188,3 +189,23 @@ async def test_with_a_sequence_instead_of_the_lock_a_late_commit_would_be_passed
     statement = await unlocked(database, wang)
     await database.statements.fetch("INSERT INTO inboxes (account_id, last_seq) VALUES ($1, 2)", wang.id)
     assert await streamed(api, database, database_url, statement, wang) == ["later", "last"]
+
+
+async def test_a_stream_begins_anew_when_a_failover_has_taken_back_what_it_showed(
+    run_api: RunApi, database: Database
+) -> None:
+    """Numbers that were lost are given again: a stream that has passed them would not show them."""
+    api = await run_api(StreamSettings(poll_seconds=0.05))
+    person = await api.person()
+    for title in ("kept", "lost"):
+        await tell(api, person, title)
+    async with stream(person, last="0") as events:
+        assert await titles(events, 2) == ["kept", "lost"]
+        await database.statements.fetch("DELETE FROM notifications WHERE account_id = $1 AND seq = 2", person.id)
+        await database.statements.fetch("UPDATE inboxes SET last_seq = 1 WHERE account_id = $1", person.id)
+        async with asyncio.timeout(15):
+            assert [event async for event in events] == [], "it ends by itself"
+    async with stream(person, last="2") as events:
+        assert (await anext(events))["id"] == "1"
+        await tell(api, person, "anew")
+        assert await titles(events, 1) == ["anew"]

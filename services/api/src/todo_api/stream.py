@@ -48,7 +48,7 @@ class EventStream(Response):
         self._process = process
         self._settings = process.settings.streams
         self._stream = stream
-        self._last = last
+        self._stream.last = last
         self._expires_at = expires_at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -72,11 +72,11 @@ class EventStream(Response):
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         # A client that is cut off before its first event resumes from here all the same.
-        yield f"retry: {_RETRY_MS}\nid: {self._last}\n\n".encode("ascii")
+        yield f"retry: {_RETRY_MS}\nid: {self._stream.last}\n\n".encode("ascii")
         while (reason := self._over()) is None:
             rows = await self._read()
             if rows:
-                self._last = rows[-1]["seq"]
+                self._stream.last = rows[-1]["seq"]
                 yield b"".join(map(_event, rows))
             if len(rows) == _PAGE:
                 continue
@@ -92,7 +92,7 @@ class EventStream(Response):
 
     async def _read(self) -> list[asyncpg.Record]:
         try:
-            rows = await self._process.inbox_reads.after(self._stream.owner, self._last, _PAGE)
+            rows = await self._process.inbox_reads.after(self._stream.owner, self._stream.last, _PAGE)
         except Exception as error:
             if not is_down(error):
                 raise

@@ -36,6 +36,8 @@ class OpenStream:
 
     def __init__(self, owner: Principal) -> None:
         self.owner = owner
+        self.last = 0
+        """The number of the last notification that it was sent."""
         self.ended: str | None = None
         """Why it is over."""
         self.rung_for = 0
@@ -132,19 +134,25 @@ class Streams:
         while True:
             await asyncio.sleep(self._settings.poll_seconds)
             await self._occupied.wait()
-            asked = list(self._open)
+            # As it was before the question: what is sent meanwhile may be newer than the answer.
+            asked = {
+                account_id: [(stream, stream.last) for stream in streams] for account_id, streams in self._open.items()
+            }
             try:
-                heads = await self._reads.heads(asked)
+                heads = await self._reads.heads(list(asked))
             except Exception as error:
                 if not is_down(error):
                     raise
                 _log.warning("streams_cannot_look", reason=f"{type(error).__name__}: {error}")
                 continue
-            for account_id in asked:
+            for account_id, streams in asked.items():
                 head = heads.get(account_id)
-                for stream in self._open.get(account_id, ()):
+                for stream, last in streams:
                     if head is None or head.auth_version > stream.owner.auth_version:
                         stream.end("signed_out")
+                    elif head.last_seq < last:
+                        # A failover has lost the last commits: their numbers come again. So does the client.
+                        stream.end("rewound")
                     elif head.last_seq > stream.rung_for:
                         stream.rung_for = head.last_seq
                         stream.ring()
