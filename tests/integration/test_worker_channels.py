@@ -156,6 +156,17 @@ async def test_a_title_stays_a_title_whatever_is_in_it(office: Office, smtp: Smt
     assert mail.defects == []
 
 
+@pytest.mark.parametrize(
+    "address", ["o'brien+todo@example.com", "林@例子.中国", "lin@例子.中国", "l" * 64 + "@example.com"]
+)
+async def test_a_mail_goes_to_any_address_that_an_account_may_have(
+    office: Office, smtp: SmtpReceiver, address: str
+) -> None:
+    await one_mail(office, smtp, "买牛奶", email=address)
+    assert smtp.recipients == [address]
+    assert f" {address}\r\n".encode() in smtp.raw[0].partition(b"\r\nSubject:")[0] + b"\r\n"
+
+
 async def test_no_mail_goes_to_an_address_that_nobody_has_proved(office: Office, smtp: SmtpReceiver) -> None:
     await office.remind(await office.account(verified=False))
     await office.start()

@@ -62,7 +62,7 @@ async def test_a_reminder_that_a_worker_had_in_hand_when_it_died_is_delivered_by
     assert len(http.ledger) == (1 if line in SENT_ALREADY else 0)
     assert await office.states() == {"pending": 1}
 
-    await office.start()
+    await office.start(lease_seconds=60, send_seconds=30)  # patient, so that a slow machine repeats nothing
     await office.settled()
     assert await office.states() == {"sent": 1}
     # At least once, and every time under the same id.
@@ -113,7 +113,7 @@ async def test_a_mail_that_two_workers_sent_carries_one_message_id(office: Offic
     async with asyncio.timeout(10):
         await steps.reached.wait()
     await doomed.die()
-    await office.start()
+    await office.start(lease_seconds=60, send_seconds=30)
     await office.settled()
     assert len({mail["Message-ID"] for mail in smtp.mails()}) == 1
     assert len(smtp.raw) == 2
@@ -125,7 +125,7 @@ async def test_two_workers_at_once_send_nothing_twice(office: Office, http: Http
     for path in range(20):
         await office.webhook(lin, f"{http.url}/{path}")
     await office.remind_often(lin, 20)
-    await asyncio.gather(*(office.start(claim_batch=3, lease_seconds=60, slots=40) for _ in range(3)))
+    await asyncio.gather(*(office.start(claim_batch=3, lease_seconds=60, send_seconds=30, slots=40) for _ in range(3)))
     await office.settled(400)
     assert await office.states() == {"sent": 400}
     assert len(http.ids()) == len(set(http.ids())) == 400

@@ -90,7 +90,8 @@ class MailWriter:
     def _message(self, key: str, recipient: str, subject: str, texts: Texts, **values: Any) -> EmailMessage:
         message = EmailMessage(policy=_SMTP if recipient.isascii() else _SMTPUTF8)
         message["From"] = self._sender
-        message["To"] = Address(addr_spec=recipient)
+        local, _, domain = recipient.rpartition("@")  # in one piece it would have to be ASCII
+        message["To"] = Address(username=local, domain=domain)
         message["Subject"] = subject
         message["Date"] = format_datetime(clock.now())
         # The same for every attempt: a mail program that gets it twice shows it once.
