@@ -25,12 +25,12 @@ _numbers = itertools.count(1)
 SECRET = f"whsec_{base64.b64encode(b'0123456789abcdef0123456789abcdef').decode()}"
 QUICK: dict[str, Any] = {
     "poll_seconds": 0.1,
-    "lease_seconds": 1.0,
-    "send_seconds": 0.5,
     "retry_seconds": 0.05,
     "retry_longest_seconds": 0.1,
     "grace_seconds": 2.0,
 }
+HASTY: dict[str, Any] = {"lease_seconds": 1.0, "send_seconds": 0.5}
+"""For a worker that is to lose what it has in hand soon. All others take the time that a busy machine needs."""
 
 
 async def eventually(check: Callable[[], Awaitable[bool]] | Callable[[], bool], seconds: float = 20) -> None:

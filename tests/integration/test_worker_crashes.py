@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from tests.receivers import HttpReceiver, SmtpReceiver
-from tests.worker_kit import Office, eventually
+from tests.worker_kit import HASTY, Office, eventually
 from todo_core.database import StatementPool
 from todo_core.reminders.dispatch import Delivery, Dispatch, Outcome
 from todo_worker.steps import Steps
@@ -55,14 +55,14 @@ async def test_a_reminder_that_a_worker_had_in_hand_when_it_died_is_delivered_by
     await office.webhook(lin, http.url)
     await office.remind(lin)
     steps = StopAt(line)
-    doomed = await office.start(steps)
+    doomed = await office.start(steps, **HASTY)
     async with asyncio.timeout(10):
         await steps.reached.wait()
     await doomed.die()
     assert len(http.ledger) == (1 if line in SENT_ALREADY else 0)
     assert await office.states() == {"pending": 1}
 
-    await office.start(lease_seconds=60, send_seconds=30)  # patient, so that a slow machine repeats nothing
+    await office.start()
     await office.settled()
     assert await office.states() == {"sent": 1}
     # At least once, and every time under the same id.
@@ -79,7 +79,7 @@ async def test_what_a_worker_that_died_had_under_lease_is_left_alone_until_the_l
     await office.webhook(lin, http.url)
     await office.remind(lin)
     steps = StopAt(line)
-    doomed = await office.start(steps)
+    doomed = await office.start(steps, **HASTY)
     async with asyncio.timeout(10):
         await steps.reached.wait()
     await doomed.die()
@@ -94,7 +94,7 @@ async def test_what_a_worker_that_died_had_under_lease_is_left_alone_until_the_l
 async def test_an_inbox_shows_a_reminder_once_although_two_workers_delivered_it(office: Office, line: str) -> None:
     await office.remind(await office.account())
     steps = StopAt(line)
-    doomed = await office.start(steps)
+    doomed = await office.start(steps, **HASTY)
     async with asyncio.timeout(10):
         await steps.reached.wait()
     await doomed.die()
@@ -109,11 +109,11 @@ async def test_a_mail_that_two_workers_sent_carries_one_message_id(office: Offic
     await office.only(lin, "email")
     await office.remind(lin)
     steps = StopAt("after_send")
-    doomed = await office.start(steps)
+    doomed = await office.start(steps, **HASTY)
     async with asyncio.timeout(10):
         await steps.reached.wait()
     await doomed.die()
-    await office.start(lease_seconds=60, send_seconds=30)
+    await office.start()
     await office.settled()
     assert len({mail["Message-ID"] for mail in smtp.mails()}) == 1
     assert len(smtp.raw) == 2
@@ -125,7 +125,7 @@ async def test_two_workers_at_once_send_nothing_twice(office: Office, http: Http
     for path in range(20):
         await office.webhook(lin, f"{http.url}/{path}")
     await office.remind_often(lin, 20)
-    await asyncio.gather(*(office.start(claim_batch=3, lease_seconds=60, send_seconds=30, slots=40) for _ in range(3)))
+    await asyncio.gather(*(office.start(claim_batch=3, slots=40) for _ in range(3)))
     await office.settled(400)
     assert await office.states() == {"sent": 400}
     assert len(http.ids()) == len(set(http.ids())) == 400
@@ -153,12 +153,12 @@ async def test_a_worker_whose_lease_has_passed_to_another_settles_nothing(office
     await office.webhook(lin, http.url)
     await office.remind(lin)
     steps = Delayed()
-    slow = await office.start(steps, give_up_seconds=1e-6)  # it would say `dead`
+    slow = await office.start(steps, give_up_seconds=1e-6, **HASTY)  # it would say `dead`
     async with asyncio.timeout(10):
         await steps.sent.wait()
     http.status = 200
     http.behaviour = "stall"
-    await office.start(lease_seconds=60, send_seconds=30)
+    await office.start()
     async with asyncio.timeout(10):
         await http.wait_for(2)  # the other has it now
 

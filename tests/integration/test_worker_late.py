@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from tests.receivers import HttpReceiver
-from tests.worker_kit import QUICK, Office
+from tests.worker_kit import HASTY, Office
 from todo_core.reminders.dispatch import Delivery
 from todo_worker.steps import Steps
 
@@ -43,7 +43,7 @@ async def test_what_was_not_begun_before_its_lease_ended_is_not_sent_a_second_ti
     await office.webhook(lin, http.url)
     await office.remind(lin)
     pause = Pause(line)
-    still = await office.start(pause)
+    still = await office.start(pause, **HASTY)
     async with asyncio.timeout(10):
         await pause.reached.wait()
     await office.start()
@@ -62,10 +62,10 @@ async def test_what_nobody_else_took_meanwhile_is_sent_after_all(office: Office,
     await office.webhook(lin, http.url)
     await office.remind(lin)
     pause = Pause("before_send")
-    await office.start(pause)
+    await office.start(pause, **HASTY)
     async with asyncio.timeout(10):
         await pause.reached.wait()
-    await asyncio.sleep(QUICK["lease_seconds"] - QUICK["send_seconds"] + 0.1)
+    await asyncio.sleep(HASTY["lease_seconds"] - HASTY["send_seconds"] + 0.1)
     pause.go_on.set()
     await office.settled()
     assert len(http.ledger) == 1

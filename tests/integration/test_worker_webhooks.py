@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from redis.asyncio import Redis
 
 from tests.receivers import HttpReceiver, SmtpReceiver, http_receiver
-from tests.worker_kit import Office, eventually
+from tests.worker_kit import HASTY, Office, eventually
 from todo_core.settings import WebhookSettings
 
 NO_TLS = "no TLS connection: the certificate or the protocol does not suit"
@@ -50,7 +51,7 @@ async def delivered_to(office: Office, url: str, allowed: str = "", resolver: Ab
     await office.only(lin, "webhook")
     await office.webhook(lin, url)
     await office.remind(lin)
-    settings = office.but(WebhookSettings(allowed_networks=allowed, connect_seconds=0.3))
+    settings = office.but(WebhookSettings(allowed_networks=allowed))
     await office.start(settings=settings, resolver=resolver)
 
     async def tried() -> bool:
@@ -181,7 +182,8 @@ async def test_a_name_that_does_not_resolve_is_tried_again(office: Office) -> No
 
 async def test_a_receiver_that_does_not_answer_is_timed_out_and_tried_again(office: Office, http: HttpReceiver) -> None:
     http.behaviour = "stall"
-    delivery = await delivered_to(office, http.url, "127.0.0.0/8")
+    hasty = replace(office, settings=office.with_worker(**HASTY))
+    delivery = await delivered_to(hasty, http.url, "127.0.0.0/8")
     assert (delivery["state"], delivery["last_error"]) == ("pending", "timed out")
     assert await office.sql.fetchval("SELECT failing_since IS NOT NULL FROM webhooks")
 
