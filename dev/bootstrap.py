@@ -66,6 +66,9 @@ def uv_version() -> str:
     return subprocess.run([str(UV), "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
 
 
+SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
 def uv_environment() -> dict[str, str]:
     """Return the environment for uv: it does not read pip's settings, so the ones that matter are handed on."""
     environment = dict(os.environ)
@@ -76,6 +79,9 @@ def uv_environment() -> dict[str, str]:
     certificates = environment.get("PIP_CERT") or pip_setting("cert")
     if certificates:
         environment.setdefault("SSL_CERT_FILE", certificates)
+    if SYSTEM_CERTIFICATES.is_file():
+        # What the machine trusts, uv trusts: behind a company's proxy its own list of authorities is not enough.
+        environment.setdefault("SSL_CERT_FILE", str(SYSTEM_CERTIFICATES))
     if not {"UV_CACHE_DIR", "XDG_CACHE_HOME"} & environment.keys() and not os.access(Path.home(), os.W_OK):
         environment["UV_CACHE_DIR"] = str(VENV / ".uv-cache")  # a container's user often has no home
     return environment

@@ -228,8 +228,8 @@ async def claim(database_url: str, todo: dict[str, Any], delivery_state: str) ->
         todo["id"],
     )
     await connection.execute(
-        "INSERT INTO deliveries (id, reminder_id, occurrence, channel, endpoint_id, due_at, state)"
-        " SELECT gen_random_uuid(), id, occurrence, 'inbox', account_id, remind_at, $2"
+        "INSERT INTO deliveries (id, reminder_id, occurrence, channel, endpoint_id, due_at, state, settled_at)"
+        " SELECT gen_random_uuid(), id, occurrence, 'inbox', account_id, remind_at, $2, now()"
         " FROM reminders WHERE todo_id = $1",
         todo["id"],
         delivery_state,
