@@ -8,12 +8,13 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 import structlog
 import uvloop
 from celery import Celery
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry
 
 from todo_core.database import Database
 from todo_core.purge import Purge
@@ -33,10 +34,10 @@ _log = structlog.get_logger(__name__)
 class Runtime:
     """One process's. Its methods are called from Celery's thread and return at once."""
 
-    def __init__(self, settings: Settings, app: Celery) -> None:
+    def __init__(self, settings: Settings, app: Celery, registry: CollectorRegistry = REGISTRY) -> None:
         self._settings = settings
         self._app = app
-        self._metrics = Metrics(REGISTRY)
+        self._metrics = Metrics(registry)
         self._thread = threading.Thread(target=self._run, name="runtime", daemon=True)
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -52,7 +53,8 @@ class Runtime:
     def stop(self) -> None:
         """Finish or give back what is in hand, within the grace period."""
         if self._loop is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stopping.set)
+            with suppress(RuntimeError):  # it has just ended by itself
+                self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(self._settings.worker.grace_seconds + 5)
 
     def dispatch_due(self) -> None:
@@ -62,8 +64,7 @@ class Runtime:
 
     def deliver(self, delivery_ids: list[str]) -> None:
         """Send these, if nobody else does."""
-        if self._loop is not None and self._parts is not None:
-            self._loop.call_soon_threadsafe(self._parts.pump.wake, delivery_ids)
+        self._submit(self._deliver(delivery_ids))
 
     def purge(self) -> None:
         """Remove what nobody needs any more, and put right what an old release wrote during an upgrade."""
@@ -73,7 +74,10 @@ class Runtime:
         if self._loop is None or self._stopping.is_set():
             work.close()
             return
-        asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            asyncio.run_coroutine_threadsafe(work, self._loop)
+        except RuntimeError:  # the loop has just ended
+            work.close()
 
     def _run(self) -> None:
         try:
@@ -127,6 +131,10 @@ class Runtime:
             await self._parts.verification.send_waiting()
         except Exception as error:  # the next tick comes in a second
             _log.warning("dispatch_failed", **Patience.describe(error))
+
+    async def _deliver(self, delivery_ids: list[str]) -> None:
+        assert self._parts is not None  # noqa: S101 - the loop runs only once it is there
+        self._parts.pump.wake(delivery_ids)
 
     async def _watch_verification(self, parts: Parts) -> None:
         """Look by itself now and then, as the pump does."""
