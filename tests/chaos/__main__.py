@@ -40,6 +40,9 @@ def main() -> int:
     except ServerError as error:
         print(error, file=sys.stderr)
         return 2
+    except TimeoutError:
+        print("FAILED: it took far too long; the logs may say why.", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import random
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Self
 import asyncpg
 
 from dev.postgres import EmbeddedPostgres
+from dev.processes import ServerError
 from dev.valkey import EmbeddedValkey
 from tests.chaos import attribution, evidence, faults, people, report
 from tests.chaos.edits import Editors
@@ -31,8 +33,10 @@ from todo_core.database import Database
 from todo_core.migrations import runner
 
 READY_SECONDS = 60.0
+MOST_RECEIPTS = 30
+"""For one todo on average; a run has about three."""
 # The slow one keeps many in hand at any moment: that is where a late settlement of somebody else's would show.
-SLOWNESS = {"http1": (0.0, 0.02), "http2": (0.0, 0.3), "http3": (0.3, 1.2), "smtp": (0.0, 0.2)}
+SLOWNESS = {"http1": (0.0, 0.02), "http2": (0.0, 0.3), "http3": (0.6, 1.6), "smtp": (0.0, 0.2)}
 
 
 def say(text: str) -> None:
@@ -111,16 +115,19 @@ class Arena:
                 program.start()
             bursts = [options.seconds * part for part in (0.15, 0.4, 0.65)]
             start = await self._fill(bursts)
+            bound = asyncio.create_task(self._bound(fleet))
+            stack.callback(bound.cancel)
             saboteur = faults.Saboteur(fleet, self._postgres, self._valkey)
             planned = faults.plan(self._draws["faults"], options.faults_until, bursts)
             say(f"started: {len(self._town.todos)} reminders and {len(planned)} faults in {options.seconds} s")
             watch = stack.enter_context(Watch())
-            editing = asyncio.create_task(Editors(database, self._town).run())
-            await saboteur.run(planned, start)
-            say("the faults are over")
-            await editing
-            await asyncio.sleep(max(0.0, self._town.last_due() - time.time()))
-            await self._drain()
+            course = asyncio.create_task(self._course(saboteur, planned, start, database))
+            await asyncio.wait((course, bound), return_when=asyncio.FIRST_COMPLETED)
+            if bound.done():
+                course.cancel()
+                bound.result()
+            await course
+            bound.cancel()
             await self._stop(fleet, saboteur)
             sql = await asyncpg.connect(self._url)
             found = await evidence.collect(sql)
@@ -135,6 +142,17 @@ class Arena:
             verdict.violations["a log shows a defect"] = defects
         print("\n" + "\n".join(report.lines(options, self._town, self._ledger, found, saboteur, verdict)), flush=True)
         return verdict
+
+    async def _course(
+        self, saboteur: faults.Saboteur, planned: list[faults.Fault], start: float, database: Database
+    ) -> None:
+        """Everything breaks, everything comes due, and everything arrives."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(Editors(database, self._town).run())
+            await saboteur.run(planned, start)
+            say("the faults are over")
+        await asyncio.sleep(max(0.0, self._town.last_due() - time.time()))
+        await self._drain()
 
     async def _open_receivers(self, stack: AsyncExitStack) -> Fleet:
         peers = Peers(lambda: self._fleet.pids() if self._fleet else [])
@@ -171,6 +189,15 @@ class Arena:
         for temper in self._tempers:
             temper.plan(start, options.faults_until)
         return start
+
+    async def _bound(self, fleet: Fleet) -> None:
+        """An engine that sends without end would take the machine with it: it is ended, and has failed."""
+        most = 1_000 + MOST_RECEIPTS * self._options.todos
+        while len(self._ledger.receipts) < most:  # noqa: ASYNC110 - a look now and then costs less
+            await asyncio.sleep(0.5)
+        fleet.kill()
+        counts = Counter(receipt.id for receipt in self._ledger.receipts).most_common(10)
+        raise ServerError(f"more than {most} receipts: it sends without end. Most often: {counts}")
 
     async def _drain(self) -> None:
         """Until nothing is left to be done, or for too long: then the verdict names what is left."""

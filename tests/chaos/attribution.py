@@ -15,6 +15,8 @@ from tests.chaos.options import PATIENCE_SECONDS, SEND_SECONDS, SETTLE_SECONDS
 
 _CLOCKS = 0.5
 """What had been sent before a process was stopped or killed may be read so much later."""
+_ENOUGH = 0.75
+"""The part of the time for sending that a sender waits for an answer at least (an SMTP server's has 2 s of 2.5)."""
 _TIMED_OUT = ("timed out", "the mail server did not answer in time")
 
 
@@ -89,7 +91,9 @@ class Attribution:
 
     def cause(self, first: Receipt, second: Receipt) -> str | None:
         """Why the second came although the first had."""
-        if first.answer in ("refused", "dropped", "stalled"):
+        # Two at once is never the receiver's doing: a sender tries again after an answer, or when it has waited enough.
+        tried_again = first.at + _ENOUGH * SEND_SECONDS if first.answer == "stalled" else first.ended
+        if first.answer in ("refused", "dropped", "stalled") and second.at >= tried_again:
             return f"receiver {first.answer}"
         settled = first.ended + SETTLE_SECONDS
         hit = self._met([*self._kills, *self._stops], first, second, settled) or self._came_late(first, second)
@@ -99,7 +103,7 @@ class Attribution:
             if first.at - _CLOCKS < outage.ended + PATIENCE_SECONDS and outage.began < min(settled, second.at):
                 return outage.kind
         latest = min(first.at + SEND_SECONDS + SETTLE_SECONDS, second.at + _CLOCKS)
-        waited = first.answer == "hung up" and first.ended - first.at > 0.8 * SEND_SECONDS
+        waited = first.answer == "hung up" and first.ended - first.at > _ENOUGH * SEND_SECONDS
         if waited or any(first.at < at < latest for at in self._timed_out.get(first.id, ())):
             return "time-out of the sender"
         return None
@@ -115,7 +119,7 @@ class Attribution:
         """The second sender had the lease before, stood still while the first sent, and was about to send when it was
         let go on: no fence can call that back. Whatever it had not begun it must not begin then."""
         for window in self._stops:
-            on_its_way = window.ended - _CLOCKS < second.at < window.ended + SEND_SECONDS
+            on_its_way = abs(second.at - window.ended) < _CLOCKS
             if second.pid in window.pids and window.began < first.ended and on_its_way:
                 return f"{window.kind}, which then came late"
         return None

@@ -75,7 +75,8 @@ def plan(draw: random.Random, until: float, bursts: list[float]) -> list[Fault]:
 
 def _seconds(draw: random.Random, kind: Kind) -> float:
     if kind.startswith("stop"):
-        return LEASE_SECONDS + draw.uniform(0.1, 3)
+        # Half of them go on just when others have taken over what they had in hand, and are sending it.
+        return LEASE_SECONDS + draw.choice((draw.uniform(-0.5, 0.7), draw.uniform(0.7, 3)))
     return draw.uniform(0.1, 4)
 
 
