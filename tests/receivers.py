@@ -130,6 +130,13 @@ class SmtpReceiver:
     sessions: int = 0
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
 
+    transports: list[asyncio.BaseTransport] = field(default_factory=list)
+
+    def disconnect(self) -> None:
+        """Hang up on everybody."""
+        for transport in self.transports:
+            transport.close()
+
     def mails(self) -> list[EmailMessage]:
         """All that came, read by the standard library."""
         return [
@@ -147,6 +154,8 @@ class SmtpReceiver:
     ) -> list[str]:
         """A conversation begins."""
         self.sessions += 1
+        if server.transport is not None:
+            self.transports.append(server.transport)
         session.host_name = hostname
         return responses
 

@@ -16,6 +16,7 @@ from todo_worker.slots import Slots
 from todo_worker.steps import Steps
 
 _LONGEST_REASON = 200
+_CANCEL_AGAIN_SECONDS = 0.2
 _log = structlog.get_logger(__name__)
 
 
@@ -64,11 +65,13 @@ class Attempts:
             return 0
         _, late = await asyncio.wait(self._tasks, timeout=within)
         self._giving_back = True
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late)
-        return len(late)
+        given_back = len(late)
+        while late:
+            # More than once: before Python 3.12, `asyncio.wait_for`, which libraries use, may swallow a cancellation.
+            for task in late:
+                task.cancel()
+            _, late = await asyncio.wait(late, timeout=_CANCEL_AGAIN_SECONDS)
+        return given_back
 
     async def _run(self, delivery: Delivery, leased_at: float) -> None:
         try:
