@@ -36,7 +36,7 @@ READY_SECONDS = 60.0
 MOST_RECEIPTS = 30
 """For one todo on average; a run has about three."""
 # The slow one keeps many in hand at any moment: that is where a late settlement of somebody else's would show.
-SLOWNESS = {"http1": (0.0, 0.02), "http2": (0.0, 0.3), "http3": (0.6, 1.6), "smtp": (0.0, 0.2)}
+SLOWNESS = {"http1": (0.0, 0.02), "http2": (0.0, 0.3), "http3": (1.0, 2.0), "smtp": (0.0, 0.2)}
 
 
 def say(text: str) -> None:
@@ -93,6 +93,7 @@ class Arena:
         self._ledger = Ledger(path / "ledger.jsonl")
         self._town = people.Town()
         self._fleet: Fleet | None = None
+        self._peers = Peers(lambda: self._fleet.pids() if self._fleet else [])
         self._url = ""
         self._tempers: list[Temper] = []
 
@@ -117,7 +118,7 @@ class Arena:
             start = await self._fill(bursts)
             bound = asyncio.create_task(self._bound(fleet))
             stack.callback(bound.cancel)
-            saboteur = faults.Saboteur(fleet, self._postgres, self._valkey)
+            saboteur = faults.Saboteur(fleet, self._postgres, self._valkey, self._peers.stopped)
             planned = faults.plan(self._draws["faults"], options.faults_until, bursts)
             say(f"started: {len(self._town.todos)} reminders and {len(planned)} faults in {options.seconds} s")
             watch = stack.enter_context(Watch())
@@ -155,7 +156,7 @@ class Arena:
         await self._drain()
 
     async def _open_receivers(self, stack: AsyncExitStack) -> Fleet:
-        peers = Peers(lambda: self._fleet.pids() if self._fleet else [])
+        peers = self._peers
         tempers = [Temper(name, slowness, self._draws[name]) for name, slowness in SLOWNESS.items()]
         https = [HttpReceiver(temper, self._ledger, peers) for temper in tempers[:-1]]
         smtp = SmtpReceiver(tempers[-1], self._ledger, peers)
@@ -214,6 +215,6 @@ class Arena:
         """In peace, so that nothing comes any more while the ledger is read."""
         for program in fleet.everything():
             if not program.running():
-                saboteur.deaths.append(f"{program.name}, by the end")
+                saboteur.found_dead(program)
             elif not await asyncio.to_thread(program.ask_to_stop):
                 saboteur.notes.append(f"{program.name} did not stop in its time and was killed")

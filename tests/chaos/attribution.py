@@ -16,7 +16,7 @@ from tests.chaos.options import PATIENCE_SECONDS, SEND_SECONDS, SETTLE_SECONDS
 _CLOCKS = 0.5
 """What had been sent before a process was stopped or killed may be read so much later."""
 _ENOUGH = 0.75
-"""The part of the time for sending that a sender waits for an answer at least (an SMTP server's has 2 s of 2.5)."""
+"""The part of the time for sending that a sender waits for an answer at least (an SMTP server's has 2.5 s of 3)."""
 _TIMED_OUT = ("timed out", "the mail server did not answer in time")
 
 

@@ -75,8 +75,8 @@ def plan(draw: random.Random, until: float, bursts: list[float]) -> list[Fault]:
 
 def _seconds(draw: random.Random, kind: Kind) -> float:
     if kind.startswith("stop"):
-        # Half of them go on just when others have taken over what they had in hand, and are sending it.
-        return LEASE_SECONDS + draw.choice((draw.uniform(-0.5, 0.7), draw.uniform(0.7, 3)))
+        # Most go on just when others have taken over what they had in hand, and are sending it.
+        return LEASE_SECONDS + draw.choice((draw.uniform(-0.5, 1), draw.uniform(0, 1.5), draw.uniform(1, 3)))
     return draw.uniform(0.1, 4)
 
 
@@ -87,6 +87,8 @@ class Saboteur:
     fleet: Fleet
     postgres: EmbeddedPostgres
     valkey: EmbeddedValkey
+    stopped: set[int]
+    """Kept up to date for the receivers."""
     windows: list[Window] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     deaths: list[str] = field(default_factory=list)
@@ -125,7 +127,8 @@ class Saboteur:
         async with lock:
             for program in self.fleet.everything():
                 if program.name == target and not program.running():
-                    self.deaths.append(f"{program.name}, before {fault.kind}")
+                    self.found_dead(program)
+                    program.start()
             match fault.kind:
                 case "kill PostgreSQL":
                     await self._kill_postgres(fault)
@@ -146,6 +149,12 @@ class Saboteur:
                     self._kill_child(worker, fault.which // 2)
                 case _:
                     await self._stop(worker, fault)
+
+    def found_dead(self, program: Program) -> None:
+        """It ended by itself. Celery does so, for a supervisor to start it anew, if a child is killed at its start."""
+        last = max((w.began for w in self.windows if w.kind == "kill prefork child"), default=0.0)
+        excused = program in self.fleet.workers and time.time() - last < 60
+        (self.notes if excused else self.deaths).append(f"{program.name} had ended by itself")
 
     def _worker(self, which: int) -> Program:
         """The one that was drawn, or the other while that one is down or stopped already."""
@@ -218,9 +227,11 @@ class Saboteur:
             children = [children[fault.which // 2 % len(children)]]
         with self._window(fault.kind, *children):
             self._signal(children, signal.SIGSTOP)
+            self.stopped.update(children)
             try:
                 await asyncio.sleep(fault.seconds)
             finally:
+                self.stopped.difference_update(children)
                 self._signal(children, signal.SIGCONT)
 
     @staticmethod

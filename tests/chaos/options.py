@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 
 LEASE_SECONDS = 6.0
-SEND_SECONDS = 2.5
+SEND_SECONDS = 3.0
 GRACE_SECONDS = 5.0
 SETTLE_SECONDS = 2.0
 """A process that is well has settled what was answered so many seconds ago, on a busy machine too."""
@@ -20,11 +20,11 @@ ENGINE = {
     "WORKER_POLL_SECONDS": "2",
     "WORKER_LEASE_SECONDS": str(LEASE_SECONDS),
     "WORKER_SEND_SECONDS": str(SEND_SECONDS),
-    "WORKER_RETRY_SECONDS": "0.5",
+    "WORKER_RETRY_SECONDS": "0.2",
     "WORKER_RETRY_LONGEST_SECONDS": "3",
     "WORKER_GRACE_SECONDS": str(GRACE_SECONDS),
     "WORKER_HEARTBEAT_SECONDS": "1",
-    "EMAIL_TIMEOUT_SECONDS": "2",
+    "EMAIL_TIMEOUT_SECONDS": "2.5",
     "WEBHOOK_CONNECT_SECONDS": "1",
     "WEBHOOK_ALLOWED_NETWORKS": "127.0.0.0/8",
     "DATABASE_CONNECT_TIMEOUT_SECONDS": "3",

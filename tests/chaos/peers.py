@@ -18,6 +18,8 @@ class Peers:
 
     def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
         self._pids = pids
+        self.stopped: set[int] = set()
+        """Those that stand still at this moment."""
         self._connections: dict[tuple[int, int], str] = {}
         self._holders: dict[str, int] = {}
 

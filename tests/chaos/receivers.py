@@ -81,6 +81,11 @@ class HttpReceiver:
             self.ledger.close(receipt, "dropped")
             return False
         await asyncio.sleep(STALL_SECONDS if mood == "stall" else self.temper.pause())
+        if mood is None and pid in self.peers.stopped:
+            # What it reads when it goes on, while others have its deliveries in hand, is a failure: a settlement of
+            # that would take them away from those, if no fence kept it out.
+            mood = "refuse"
+            self.ledger.misbehaviour[f"{self.temper.name}: refuse one that stands still"] += 1
         if mood == "stall":
             self.ledger.close(receipt, "stalled")
             return False
