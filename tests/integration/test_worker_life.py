@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.receivers import HttpReceiver, SmtpReceiver
-from tests.worker_kit import Office, Worker, eventually
+from tests.worker_kit import QUICK, Office, Worker, eventually
 from todo_core.ids import new_id
 from todo_core.notifications.links import Links
 from todo_core.purge import Purge
@@ -62,6 +62,26 @@ async def test_a_warm_stop_gives_back_what_does_not_end_and_takes_no_longer_than
     await office.start()
     await office.settled(seconds=5)
     assert await office.states() == {"sent": 1}
+
+
+async def test_a_warm_stop_does_not_wait_for_a_database_that_does_not_answer(office: Office) -> None:
+    url = office.settings.database.url.get_secret_value()
+    patient = DatabaseSettings(url=url, lock_timeout_ms=60_000, statement_timeout_ms=60_000)
+    settings = office.but(WorkerSettings(**{**QUICK, "grace_seconds": 1.0}), patient)
+    blocker = await asyncpg.connect(url)
+    async with blocker.transaction():
+        await blocker.execute("LOCK TABLE reminders, deliveries IN ACCESS EXCLUSIVE MODE")
+        worker = await office.start(settings=settings)
+
+        async def both_wait() -> bool:
+            waiting = "relation IN ('reminders'::regclass, 'deliveries'::regclass) AND NOT granted"
+            return int(await blocker.fetchval(f"SELECT count(*) FROM pg_locks WHERE {waiting}")) >= 2
+
+        await eventually(both_wait)
+        worker.parts.pump.stop()
+        async with asyncio.timeout(3):
+            await worker.task
+    await blocker.close()
 
 
 async def test_a_worker_that_stops_takes_on_nothing_new(office: Office, http: HttpReceiver) -> None:

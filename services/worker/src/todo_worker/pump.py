@@ -98,8 +98,12 @@ class Pump:
         async with asyncio.TaskGroup() as group:
             settling = group.create_task(self._settler.run())
             polling = group.create_task(self._poll())
-            await self._send_until_stopped(group)
+            sending = group.create_task(self._send_until_stopped(group))
+            await self._stopping.wait()
             polling.cancel()
+            # What is being leased at this moment is taken in hand, if the database says soon that it is.
+            await asyncio.wait((sending,), timeout=self._settings.grace_seconds * 0.1)
+            sending.cancel()
             await self._finish()
             settling.cancel()
 
@@ -197,7 +201,7 @@ class Pump:
         """Let what is under way end, give back what does not, and have everything settled: within the grace period."""
         grace = self._settings.grace_seconds
         under_way = self._slots.used
-        given_back = await self._attempts.finish(within=grace * 0.7)
+        given_back = await self._attempts.finish(within=grace * 0.6)
         try:
             async with asyncio.timeout(grace * 0.3):
                 await self._settler.finished()
