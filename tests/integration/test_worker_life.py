@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from tests.receivers import HttpReceiver, SmtpReceiver
 from tests.worker_kit import QUICK, Office, Worker, eventually
+from todo_core.database import StatementPool
 from todo_core.ids import new_id
 from todo_core.notifications.links import Links
 from todo_core.purge import Purge
@@ -346,3 +347,36 @@ async def test_purging_removes_what_nobody_needs_and_nothing_else(office: Office
     assert await office.sql.fetchval("SELECT count(*) FROM deliveries") == 23
     assert await office.sql.fetchval("SELECT count(*) FROM refresh_tokens WHERE expires_at > now()") == 6
     assert await office.sql.fetchval("SELECT count(*) FROM email_verifications") == 1
+
+
+async def test_a_reminder_still_says_what_became_of_it_when_its_deliveries_have_been_removed(office: Office) -> None:
+    ends = {
+        "sent": ("sent", "dead"),
+        "failed": ("dead", "cancelled"),
+        "cancelled": ("cancelled",),
+        "claimed": ("sent",),
+    }
+    lin = await office.account()
+    reminders = {state: await office.remind(lin, after=3_600) for state in ends}
+    for state, deliveries in ends.items():
+        await office.sql.execute(
+            "UPDATE reminders SET state = 'claimed', claimed_at = now() WHERE id = $1", reminders[state]
+        )
+        for number, delivery in enumerate(deliveries):
+            await office.sql.execute(
+                "INSERT INTO deliveries (id, reminder_id, occurrence, channel, endpoint_id, due_at, state, settled_at)"
+                " VALUES (gen_random_uuid(), $1, 1, $2, $3, now(), $4, now() - make_interval(days => $5))",
+                reminders[state],
+                f"channel{number}",
+                lin,
+                delivery,
+                1 if state == "claimed" else 91,  # too young to be removed
+            )
+    # Done after it went out: what people see is that it was sent.
+    await office.sql.execute("UPDATE reminders SET state = 'cancelled' WHERE id = $1", reminders["sent"])
+    statements = StatementPool(office.settings.database)
+    assert await Purge(statements).deliveries() == 5
+    await statements.close()
+    assert {row["id"]: row["state"] for row in await office.sql.fetch("SELECT id::text, state FROM reminders")} == {
+        reminder: state for state, reminder in reminders.items()
+    }

@@ -19,6 +19,28 @@ WITH batch AS MATERIALIZED (
 )
 SELECT max({key}::text) AS last, (SELECT count(*) FROM removed) AS removed FROM batch
 """
+# How far a reminder got is worked out from its deliveries. Before they go, it is written into its row.
+_NOTE_ENDS = """
+WITH batch AS MATERIALIZED (
+    SELECT id FROM deliveries WHERE id > $1 ORDER BY id LIMIT $2
+), going AS (
+    SELECT DISTINCT d.reminder_id, d.occurrence FROM deliveries d JOIN batch USING (id)
+    WHERE d.state <> 'pending' AND d.settled_at < now() - $3::interval
+), ended AS (
+    SELECT r.id, bool_or(d.state = 'sent') AS sent, bool_or(d.state = 'dead') AS dead
+    FROM going g
+    JOIN reminders r ON r.id = g.reminder_id AND r.occurrence = g.occurrence AND r.claimed_at IS NOT NULL
+    JOIN deliveries d ON d.reminder_id = r.id AND d.occurrence = r.occurrence
+    GROUP BY r.id
+), locked AS (
+    SELECT r.id FROM reminders r JOIN ended USING (id)
+    WHERE r.state <> 'sent' AND (r.state = 'claimed' OR ended.sent) ORDER BY r.id FOR UPDATE OF r
+), noted AS (
+    UPDATE reminders r SET state = CASE WHEN e.sent THEN 'sent' WHEN e.dead THEN 'failed' ELSE 'cancelled' END
+    FROM ended e JOIN locked USING (id) WHERE r.id = e.id RETURNING r.id
+)
+SELECT max(id::text) AS last, (SELECT count(*) FROM noted) AS removed FROM batch
+"""
 _REFRESH_TOKENS = _WALK.format(table="refresh_tokens", key="id", outdated="t.expires_at < now() - $3::interval")
 _DELIVERIES = _WALK.format(
     table="deliveries", key="id", outdated="t.state <> 'pending' AND t.settled_at < now() - $3::interval"
@@ -42,6 +64,8 @@ class Purge:
 
     async def deliveries(self) -> int:
         """Remove those that were settled long ago; how many there were."""
+        # A statement of its own: it locks reminders alone, as the removal locks deliveries alone.
+        await self._walk(_NOTE_ENDS, KEEP_DELIVERIES)
         return await self._walk(_DELIVERIES, KEEP_DELIVERIES)
 
     async def verifications(self) -> int:
