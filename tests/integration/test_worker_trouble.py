@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
-from typing import Any, cast
+from typing import Any
 
+import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
 from tests.receivers import HttpReceiver, SmtpReceiver, smtp_receiver
-from tests.worker_kit import SECRET, eventually
+from tests.worker_kit import SECRET, Office, eventually
+from todo_core import redis_client
+from todo_core.database import StatementPool
 from todo_core.ids import new_id
 from todo_core.notifications.inbox import Inboxes
 from todo_core.notifications.webhook_health import WebhookHealth
 from todo_core.reminders.dispatch import Delivery
-from todo_core.settings import EmailSettings, RedisSettings, WebhookSettings
-from todo_worker import redis_client
+from todo_core.settings import DatabaseSettings, EmailSettings, RedisSettings, WebhookSettings
 from todo_worker.channels.base import Failed, Undeliverable
 from todo_worker.channels.inbox import Bell, InboxChannel
 from todo_worker.channels.webhook import WebhookChannel
@@ -32,25 +35,17 @@ def delivery(**fields: Any) -> Delivery:
     return Delivery(**{**values, "secret": SECRET, "previous_secret": None, "failing": True, **fields})
 
 
-class _Statements:
-    """Every statement ends with this error, or does nothing."""
+def statements(url: str = "postgresql://nobody@127.0.0.1:1/nothing") -> StatementPool:
+    """Connections to this database; without one, to a PostgreSQL that is away."""
+    return StatementPool(DatabaseSettings(url=url))
 
-    def __init__(self, error: Exception | None) -> None:
-        self._error = error
 
-    async def add(self, **_: object) -> int:
-        return self._answer()
-
-    async def failed(self, *_: object, **__: object) -> int:
-        return self._answer()
-
-    async def recovered(self, *_: object) -> int:
-        return self._answer()
-
-    def _answer(self) -> int:
-        if self._error:
-            raise self._error
-        return 1
+@pytest.fixture
+async def without_tables(empty_database: str) -> AsyncIterator[StatementPool]:
+    """A database in which every statement of ours is a defect."""
+    pool = statements(empty_database)
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture
@@ -59,52 +54,51 @@ def deaf_bell() -> Bell:
     return Bell(redis_client.connect(RedisSettings(url="redis://127.0.0.1:1/0")), "todo")
 
 
-async def test_an_inbox_has_what_it_was_sent_whether_its_bell_rings_or_not(deaf_bell: Bell) -> None:
-    await InboxChannel(cast(Inboxes, _Statements(None)), deaf_bell, 1).send(delivery())
+async def test_an_inbox_has_what_it_was_sent_whether_its_bell_rings_or_not(office: Office, deaf_bell: Bell) -> None:
+    pool = statements(office.settings.database.url.get_secret_value())
+    lin = await office.account()
+    await InboxChannel(Inboxes(pool), deaf_bell, 1).send(delivery(account_id=lin, todo_id=str(new_id())))
+    assert await office.sql.fetchval("SELECT count(*) FROM notifications WHERE account_id = $1", lin) == 1
+    await pool.close()
     await deaf_bell.close()
 
 
 async def test_an_inbox_whose_database_is_away_is_tried_again_and_a_defect_is_not_called_an_outage(
-    deaf_bell: Bell,
+    without_tables: StatementPool, deaf_bell: Bell
 ) -> None:
-    away = InboxChannel(cast(Inboxes, _Statements(ConnectionRefusedError())), deaf_bell, 1)
+    ids = {"account_id": str(new_id()), "todo_id": str(new_id())}
     with pytest.raises(Failed, match="the database did not answer"):
-        await away.send(delivery())
-    broken = InboxChannel(cast(Inboxes, _Statements(KeyError("x"))), deaf_bell, 1)
-    with pytest.raises(KeyError):
-        await broken.send(delivery())
+        await InboxChannel(Inboxes(statements()), deaf_bell, 1).send(delivery(**ids))
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await InboxChannel(Inboxes(without_tables), deaf_bell, 1).send(delivery(**ids))
 
 
 @pytest.mark.parametrize("status", [200, 500])
 async def test_a_webhook_went_as_it_went_whether_that_can_be_written_down_or_not(
-    http: HttpReceiver, deaf_bell: Bell, status: int
+    http: HttpReceiver, without_tables: StatementPool, deaf_bell: Bell, status: int
 ) -> None:
     http.status = status
-    health = cast(WebhookHealth, _Statements(ConnectionRefusedError()))
+    sent = delivery(url=http.url, endpoint_id=str(new_id()))
     settings = WebhookSettings(allowed_networks="127.0.0.0/8")
-    channel = WebhookChannel(settings, health, deaf_bell, slots=1, send_seconds=10)
+    channel = WebhookChannel(settings, WebhookHealth(statements()), deaf_bell, slots=1, send_seconds=10)
     await channel.open()
     with capture_logs() as lines:
         if status == 200:
-            await channel.send(delivery(url=http.url))
+            await channel.send(sent)
         else:
             with pytest.raises(Failed, match="HTTP 500"):
-                await channel.send(delivery(url=http.url))
+                await channel.send(sent)
     assert [line["event"] for line in lines] == ["webhook_health_unknown"]
-    broken = WebhookChannel(
-        settings, cast(WebhookHealth, _Statements(KeyError("x"))), deaf_bell, slots=1, send_seconds=10
-    )
+    broken = WebhookChannel(settings, WebhookHealth(without_tables), deaf_bell, slots=1, send_seconds=10)
     await broken.open()
-    with pytest.raises(KeyError):
-        await broken.send(delivery(url=http.url))
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await broken.send(sent)
     await channel.close()
     await broken.close()
 
 
 async def test_a_webhook_that_was_deleted_meanwhile_is_not_called(deaf_bell: Bell) -> None:
-    channel = WebhookChannel(
-        WebhookSettings(), cast(WebhookHealth, _Statements(None)), deaf_bell, slots=1, send_seconds=1
-    )
+    channel = WebhookChannel(WebhookSettings(), WebhookHealth(statements()), deaf_bell, slots=1, send_seconds=1)
     await channel.open()
     with pytest.raises(Undeliverable, match="the webhook is gone"):
         await channel.send(delivery(url=None))

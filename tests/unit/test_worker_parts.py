@@ -17,17 +17,18 @@ from prometheus_client import CollectorRegistry
 
 from tests.worker_kit import eventually
 from todo_core.errors import Unavailable
+from todo_core.redis_client import connect
 from todo_core.reminders.dispatch import Delivery, Dispatch, Outcome
 from todo_core.settings import RedisSettings, Settings, WorkerSettings
 from todo_worker import runtime, tasks
 from todo_worker.app import create_app
 from todo_worker.attempts import Attempts
+from todo_worker.broker import broker_options, broker_url
 from todo_worker.channels.base import Failed, Undeliverable
 from todo_worker.mail_texts import texts_for, written
 from todo_worker.metrics import Metrics
 from todo_worker.others import OtherWorkers
 from todo_worker.patience import Patience
-from todo_worker.redis_client import broker_options, broker_url, connect
 from todo_worker.settler import Settler
 from todo_worker.slots import Slots
 from todo_worker.steps import Steps

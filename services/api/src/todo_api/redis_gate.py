@@ -5,13 +5,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import structlog
-from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
-from redis.maint_notifications import MaintNotificationsConfig
 
+from todo_core import redis_client
 from todo_core.settings import RedisSettings
 
 _T = TypeVar("_T")
@@ -23,21 +20,7 @@ class RedisGate:
 
     def __init__(self, settings: RedisSettings) -> None:
         self.key_prefix = settings.key_prefix
-        seconds = settings.timeout_ms / 1_000
-        options: dict[str, Any] = {}
-        if settings.password is not None:
-            options["password"] = settings.password.get_secret_value()
-        self._redis: Redis = Redis.from_url(
-            settings.url.get_secret_value(),
-            **options,
-            socket_timeout=seconds,
-            socket_connect_timeout=seconds,
-            retry=Retry(NoBackoff(), 0),
-            # Neither is for us, and each would cost a command on every new connection: the client's name for the server
-            # (Redis 7.2; managed ones are older) and a managed cluster's notices of maintenance.
-            driver_info=None,
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
-        )
+        self._redis = redis_client.connect(settings)
         self.pause_seconds = settings.retry_after_ms / 1_000
         self._shut_until = 0.0
 

@@ -3,7 +3,6 @@
 import asyncio
 from contextlib import suppress
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 from sqlalchemy import DateTime, MetaData, event
@@ -14,6 +13,7 @@ from sqlmodel import SQLModel
 
 from todo_core.errors import Unavailable
 from todo_core.settings import DatabaseSettings
+from todo_core.urls import with_password
 
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -80,13 +80,7 @@ def violated_constraint(error: DBAPIError) -> str | None:
 
 def dsn(settings: DatabaseSettings) -> str:
     """The libpq URL, with the password from its own setting where there is one."""
-    url = settings.url.get_secret_value()
-    if settings.password is None:
-        return url
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    secret = quote(settings.password.get_secret_value(), safe="")
-    return urlunsplit(parts._replace(netloc=f"{quote(parts.username or '', safe='%')}:{secret}@{host}"))
+    return with_password(settings.url, settings.password)
 
 
 async def connect(settings: DatabaseSettings, *, server_settings: dict[str, str] | None = None) -> asyncpg.Connection:

@@ -15,7 +15,7 @@ from celery import Celery, signals
 from todo_core import logs
 from todo_core.settings import ConfigurationError, Settings
 from todo_worker import exporter
-from todo_worker.redis_client import broker_options, broker_url
+from todo_worker.broker import broker_options, broker_url
 
 _TICK_SECONDS = 1.0
 _PURGE_SECONDS = 3_600.0

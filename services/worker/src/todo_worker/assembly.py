@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from aiohttp.abc import AbstractResolver
 
+from todo_core import redis_client
 from todo_core.database import StatementPool
 from todo_core.notifications.inbox import Inboxes
 from todo_core.notifications.links import Links
@@ -12,7 +13,6 @@ from todo_core.notifications.verification_mails import VerificationMails
 from todo_core.notifications.webhook_health import WebhookHealth
 from todo_core.reminders.dispatch import Dispatch
 from todo_core.settings import Settings
-from todo_worker import redis_client
 from todo_worker.channels.base import Channel
 from todo_worker.channels.email import EmailChannel
 from todo_worker.channels.inbox import Bell, InboxChannel

@@ -1,0 +1,36 @@
+"""Redis as Celery's broker."""
+
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+
+from todo_core.settings import RedisSettings
+from todo_core.urls import with_password
+
+BROKER_SECONDS = 5
+"""How long a command of the broker's may take before the connection counts as lost."""
+
+
+def broker_url(settings: RedisSettings) -> str:
+    """The address of Redis, as kombu writes it."""
+    url = with_password(settings.url, settings.password)
+    if not url.startswith("unix:"):
+        return url
+    parts = urlsplit(url)
+    query = f"?{parts.query.replace('db=', 'virtual_host=')}" if parts.query else ""
+    return f"redis+socket://{parts.netloc}{parts.path}{query}"
+
+
+def broker_options(settings: RedisSettings) -> dict[str, Any]:
+    """Celery settings for this broker."""
+    options: dict[str, Any] = {
+        "broker_transport_options": {
+            "global_keyprefix": f"{settings.key_prefix}:",
+            "socket_timeout": BROKER_SECONDS,  # a Redis that hangs must not hang us
+            "socket_connect_timeout": BROKER_SECONDS,
+            "socket_keepalive": True,
+        }
+    }
+    if settings.url.get_secret_value().startswith("rediss://"):
+        options["broker_use_ssl"] = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    return options
