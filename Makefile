@@ -120,7 +120,7 @@ clean: ## Remove .venv and caches; with DATA=1 also .local, the data of `make ru
 	elif [ -d .local ]; then echo "Kept .local, the data of \`make run\`; \`make clean DATA=1\` removes it as well."; fi
 
 # The services' own lists count too: an editable install remembers its entry points.
-$(READY): dev/bootstrap.py requirements/uv.lock requirements/dev.lock $(wildcard services/*/pyproject.toml)
+$(READY): dev/bootstrap.py requirements/build.lock requirements/dev.lock $(wildcard services/*/pyproject.toml)
 	@$(call need-python)
 	@"$(PYTHON)" dev/bootstrap.py
 	@touch $(READY)

@@ -1,6 +1,6 @@
 """Make the project's own environment in `.venv`; `make` calls this when a lock or a package's pyproject.toml changes.
 
-It needs nothing but the standard library: pip installs uv from requirements/uv.lock, and uv the rest. Every file
+It needs nothing but the standard library: pip installs uv from requirements/build.lock, and uv the rest. Every file
 is checked against a hash, and no index is named, so a mirror works: pip's own settings (`PIP_INDEX_URL` or `pip config
 set global.index-url ...`) are handed on to uv unless uv has settings of its own.
 """
@@ -50,10 +50,10 @@ def make_venv() -> None:
 
 def install_uv() -> None:
     """Install uv itself, by pip and by hash."""
-    if UV.exists() and f"uv=={uv_version()} " in (REQUIREMENTS / "uv.lock").read_text(encoding="utf-8"):
+    if UV.exists() and f"uv=={uv_version()} " in (REQUIREMENTS / "build.lock").read_text(encoding="utf-8"):
         return
     command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]
-    command += ["--require-hashes", "--requirement", str(REQUIREMENTS / "uv.lock")]
+    command += ["--require-hashes", "--requirement", str(REQUIREMENTS / "build.lock")]
     if subprocess.run(command, check=False).returncode:
         fail(
             "pip could not install uv. If the package index is slow or out of reach from here, name a mirror of it:\n"

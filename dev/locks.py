@@ -4,7 +4,8 @@ Each is a requirement file with a hash for every file and the name of no index, 
 
 * dev.lock: everything a developer needs, the services' own dependencies among it
 * api.lock, worker.lock: what goes into each image, at the versions of dev.lock
-* uv.lock: uv alone, which pip installs to begin with
+* build.lock: uv and hatchling, which pip installs to begin with, here and in the images
+* mail.lock: the mail catcher's image
 """
 
 from __future__ import annotations
@@ -27,11 +28,13 @@ PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
 def sources() -> dict[str, list[str]]:
     """Return the lock files and what each is made from, dev.lock first because the others follow its versions."""
-    worker = [WORKER] if (ROOT / WORKER).exists() else []
-    locks = {"dev": [CORE, API, *worker, DEV], "api": [CORE, API]}
-    if worker:
-        locks["worker"] = [CORE, WORKER]
-    return {**locks, "uv": []}
+    return {
+        "dev": [CORE, API, WORKER, DEV],
+        "api": [CORE, API],
+        "worker": [CORE, WORKER],
+        "build": ["requirements/build.in"],
+        "mail": ["requirements/mail.in"],
+    }
 
 
 def declared(source: str) -> list[str]:
@@ -50,7 +53,7 @@ def ours() -> list[str]:
 
 def fingerprint(paths: list[str]) -> str:
     """Return a hash of what is declared, whatever the order and the comments."""
-    lines = sorted({requirement for path in paths or [DEV] for requirement in declared(path)})
+    lines = sorted({requirement for path in paths for requirement in declared(path)})
     return hashlib.sha256("\n".join([OLDEST_PYTHON, *lines]).encode()).hexdigest()[:16]
 
 
@@ -63,9 +66,9 @@ def compile_locks(upgrade: bool) -> None:
         command += [f"--no-emit-package={package}" for package in ours()]
         command += ["--upgrade"] if upgrade else []
         command += [] if name == "dev" else ["--constraint", "requirements/dev.lock"]
-        command += ["--output-file", str(lock.relative_to(ROOT)), *(paths or ["-"])]
-        subprocess.run(command, check=True, cwd=ROOT, input=None if paths else b"uv\n")
-        header = f"# Written by `make lock`. Do not edit.\n# Made from: {', '.join(paths) or 'uv'}\n"
+        command += ["--output-file", str(lock.relative_to(ROOT)), *paths]
+        subprocess.run(command, check=True, cwd=ROOT)
+        header = f"# Written by `make lock`. Do not edit.\n# Made from: {', '.join(paths)}\n"
         header += f"# Declarations: {fingerprint(paths)}\n"
         pins = [line for line in lock.read_text(encoding="utf-8").splitlines(keepends=True) if line[0] != "#"]
         lock.write_text(header + "".join(pins), encoding="utf-8")
@@ -88,7 +91,7 @@ def problems() -> list[str]:
         text = lock.read_text(encoding="utf-8")
         pins[name] = {canonicalize_name(package): version for package, version in PIN.findall(text)}
         if f"# Declarations: {fingerprint(paths)}\n" not in text:
-            found.append(f"requirements/{lock.name} was made from other declarations than {', '.join(paths) or DEV}.")
+            found.append(f"requirements/{lock.name} was made from other declarations than {', '.join(paths)}.")
         if "://" in text:
             found.append(f"requirements/{lock.name} names an address: a mirror could not serve it.")
         unhashed = [block for block in re.split(r"\n(?=[A-Za-z0-9])", text)[1:] if "--hash=sha256:" not in block]
