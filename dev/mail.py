@@ -41,15 +41,15 @@ class Folder:
         return "250 OK"
 
 
-async def catch(folder: Path, port: int) -> None:
-    """Catch mails on a port of this machine until asked to stop."""
+async def catch(folder: Path, host: str, port: int) -> None:
+    """Catch mails until asked to stop."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     handler = Folder(folder)
     server = await loop.create_server(
-        lambda: SMTP(handler, loop=loop, enable_SMTPUTF8=True, hostname="localhost"), "127.0.0.1", port
+        lambda: SMTP(handler, loop=loop, enable_SMTPUTF8=True, hostname="localhost"), host, port
     )
     await stopping.wait()
     server.close()
@@ -58,11 +58,12 @@ async def catch(folder: Path, port: int) -> None:
 def main() -> None:
     """Run the catcher."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    asyncio.run(catch(options.folder, options.port))
+    asyncio.run(catch(options.folder, options.host, options.port))
 
 
 if __name__ == "__main__":
