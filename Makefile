@@ -43,12 +43,13 @@ test-integration: $(READY) ## Run the tests on PostgreSQL and Redis (others: TES
 	@$(PY) -m pytest tests/integration $(ARGS)
 
 .PHONY: check
-check: $(READY) ## Check format, lint, types, the walls between packages, lock files, YAML and shell: seconds
+check: $(READY) ## Check format, lint, types, the walls between packages, lock files, migrations, YAML and shell: seconds
 	@$(PY) -m ruff format --check --quiet .
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-logo
 	@$(PY) -m dev.locks check
+	@$(PY) -m dev.migration_lint
 	@$(PY) -m yamllint --strict $(YAML)
 	@.venv/bin/shellcheck $(SCRIPTS)
 
