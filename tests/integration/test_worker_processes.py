@@ -217,6 +217,7 @@ async def test_prometheus_finds_the_sum_of_all_processes_at_the_parent(office: O
     processes.environment |= {"WORKER_METRICS_PORT": str(port), "WORKER_POLL_SECONDS": "0.2"}
     processes.start_worker()
     await processes.says("worker", "runtime_started", 2)
+    await processes.says("worker", "metrics_served")
     lin = await office.account()
     async with httpx.AsyncClient() as client:
 

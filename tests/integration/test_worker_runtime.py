@@ -1,4 +1,4 @@
-"""What a worker process is made of, in this one: the thread with its event loop, beat's scheduler, probes, metrics."""
+"""What a worker process is made of, in this one: the thread with its event loop, beat's scheduler, probes."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
-import prometheus_client
 import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from dev.processes import free_port
 from dev.valkey import EmbeddedValkey
 from tests.receivers import SmtpReceiver
 from tests.worker_kit import Office, eventually
 from todo_core.ids import new_id
 from todo_core.settings import ConfigurationError, DatabaseSettings, RedisSettings, Settings, WorkerSettings
-from todo_worker import alive, exporter, runtime
+from todo_worker import alive, runtime
 from todo_worker.app import create_app
 from todo_worker.beat import Scheduler
 from todo_worker.runtime import Runtime
@@ -179,7 +176,7 @@ async def test_beat_ticks_while_redis_is_away_and_is_heard_when_it_is_back(
     assert heartbeats(tmp_path) == []
 
 
-# ---- probes and metrics
+# ---- probes
 
 
 def test_a_probe_says_what_is_wrong(
@@ -200,28 +197,3 @@ def test_a_probe_says_what_is_wrong(
     monkeypatch.setattr(Settings, "load", refuse)
     assert alive.main() == 1
     assert capsys.readouterr().err == "WORKER_SLOTS: no\n"
-
-
-async def test_metrics_are_served_only_where_they_are_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    servers = []
-    original = prometheus_client.start_http_server
-    monkeypatch.setattr(prometheus_client, "start_http_server", lambda *arguments: servers.append(original(*arguments)))
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")  # put back as it was when the test ends
-    nowhere = WorkerSettings(state_dir=tmp_path)
-    exporter.prepare(nowhere)
-    exporter.forget(nowhere)
-    exporter.serve(nowhere)
-    assert servers == []
-    somewhere = WorkerSettings(state_dir=tmp_path, metrics_port=free_port())
-    exporter.prepare(somewhere)
-    (tmp_path / "metrics" / "counter_1.db").write_bytes(b"of an earlier worker")
-    exporter.forget(somewhere)
-    exporter.serve(somewhere)
-    async with httpx.AsyncClient() as http:
-        assert (await http.get(f"http://127.0.0.1:{somewhere.metrics_port}/metrics")).status_code == 200
-    ((server, thread),) = servers
-    await asyncio.to_thread(server.shutdown)
-    server.server_close()
-    thread.join()

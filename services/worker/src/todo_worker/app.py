@@ -13,8 +13,8 @@ from typing import Any
 from celery import Celery, signals
 
 from todo_core import logs
+from todo_core.exporter import Exporter
 from todo_core.settings import ConfigurationError, Settings
-from todo_worker import exporter
 from todo_worker.broker import broker_options, broker_url
 
 _TICK_SECONDS = 1.0
@@ -70,7 +70,8 @@ def _load() -> Settings:
 
 
 settings = _load()
-exporter.prepare(settings.worker)
+exporter = Exporter(settings.worker.state_dir / "metrics", settings.worker.metrics_host, settings.worker.metrics_port)
+exporter.choose()
 app = create_app(settings)
 
 
@@ -83,18 +84,18 @@ def _log_as_json(**_: Any) -> None:
 
 
 @signals.worker_init.connect
-def _forget_earlier_metrics(**_: Any) -> None:
-    exporter.forget(settings.worker)
+def _count_from_here(**_: Any) -> None:
+    exporter.join()  # the processes that are forked from this one take part with it
 
 
 @signals.worker_ready.connect
 def _serve_metrics(**_: Any) -> None:
-    exporter.serve(settings.worker)
+    exporter.serve()
 
 
 @signals.worker_process_init.connect
 def _start(**_: Any) -> None:
-    from todo_worker import runtime  # noqa: PLC0415 - it brings prometheus_client: see exporter.prepare
+    from todo_worker import runtime  # noqa: PLC0415 - it brings prometheus_client: see Exporter.choose
 
     runtime.start(settings, app)
 

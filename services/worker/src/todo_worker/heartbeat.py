@@ -5,6 +5,7 @@ import os
 import time
 from contextlib import suppress
 
+from todo_core.processes import is_running
 from todo_core.settings import WorkerSettings
 
 _PREFIX = "heartbeat-"
@@ -44,20 +45,10 @@ def dead_processes(settings: WorkerSettings) -> list[int] | None:
     for path in settings.state_dir.glob(f"{_PREFIX}*"):
         with suppress(OSError, ValueError):
             pid = int(path.name.removeprefix(_PREFIX))
-            if _is_running(pid):
+            if is_running(pid):
                 ages[pid] = time.time() - path.stat().st_mtime
             else:
                 path.unlink(missing_ok=True)
     if not ages:
         return None
     return sorted(pid for pid, age in ages.items() if age > settings.alive_seconds)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

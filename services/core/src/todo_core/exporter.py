@@ -1,0 +1,170 @@
+"""Prometheus finds the metrics of all processes of a service at one of them, which adds them up from files.
+
+Each process counts in files of its own, in a folder that they share (prometheus_client's multi-process mode). Whoever
+gets the port serves the sum. What processes counted that are gone stays in it, as counters must not fall; it is folded
+into one file of each kind, so that a service whose processes come and go does not fill its folder.
+"""
+
+import fcntl
+import os
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from todo_core.processes import is_running
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_OF_THE_DEAD = "dead"
+_RETRY_SECONDS = 1.0
+_log = structlog.get_logger(__name__)
+_Value = tuple[float, float]
+"""A number, and when it was set."""
+_Rule = Callable[[_Value, _Value], _Value]
+
+
+def _add(one: _Value, other: _Value) -> _Value:
+    return one[0] + other[0], 0.0
+
+
+def _newest(one: _Value, other: _Value) -> _Value:
+    return max(one, other, key=lambda value: value[1])
+
+
+_RULES: dict[str, _Rule] = {"counter": _add, "histogram": _add, "gauge_mostrecent": _newest}
+
+
+class Exporter:
+    """One process's part in it. `choose` comes before prometheus_client is imported, `join` before anything counts.
+
+    With port 0 there are no metrics, and nothing here does anything.
+    """
+
+    def __init__(self, directory: Path, host: str, port: int) -> None:
+        self._directory = directory
+        self._host = host
+        self._port = port
+        self._lock: int | None = None
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def choose(self) -> None:
+        """Choose where this process counts. prometheus_client looks only when it is imported.
+
+        Raises:
+            OSError: the folder cannot be made.
+        """
+        if self._port:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            os.environ[_VARIABLE] = str(self._directory)
+
+    def join(self) -> None:
+        """Take part, until the process ends. Who finds nobody else here forgets what earlier processes counted.
+
+        Raises:
+            OSError: the folder cannot be used.
+        """
+        if not self._port:
+            return
+        self._lock = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass  # somebody is here, so their numbers go on
+        else:
+            for path in self._directory.glob("*.db"):
+                path.unlink()
+        fcntl.flock(self._lock, fcntl.LOCK_SH)
+
+    def serve(self) -> None:
+        """Serve as soon as the port can be had, which another process of the service may have until it ends."""
+        if self._port:
+            self._thread = threading.Thread(target=self._serve, name="exporter", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Let go of the port, for another to take, and of what was true of this process only while it lived."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join()
+        for path in self._directory.glob(f"gauge_live*_{os.getpid()}.db"):
+            path.unlink(missing_ok=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _serve(self) -> None:
+        from prometheus_client import CollectorRegistry, start_http_server  # noqa: PLC0415 - see `choose`
+
+        registry = CollectorRegistry()
+        registry.register(_Sum(self._directory))
+        told = None
+        while not self._closing.is_set():
+            try:
+                server, thread = start_http_server(self._port, self._host, registry)
+            except OSError as error:
+                if told != error.errno:
+                    _log.info("metrics_port_taken", port=self._port, reason=error.strerror)
+                told = error.errno
+                self._closing.wait(_RETRY_SECONDS)
+                continue
+            _log.info("metrics_served", port=self._port)
+            self._closing.wait()
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+class _Sum:
+    """What all processes have counted, those that are gone included."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._folding = threading.Lock()
+
+    def collect(self) -> "Iterable[Metric]":
+        """Add it up. Called for each scrape, in a thread of its own."""
+        from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415 - see `Exporter.choose`
+
+        with self._folding:
+            self._fold()
+            collector: Any = MultiProcessCollector(None, str(self._directory))  # type: ignore[no-untyped-call]
+            metrics: Iterable[Metric] = collector.collect()
+            return metrics
+
+    def _fold(self) -> None:
+        dead: defaultdict[str, list[Path]] = defaultdict(list)
+        for path in self._directory.glob("*.db"):
+            kind, _, pid = path.stem.rpartition("_")
+            if pid == _OF_THE_DEAD or is_running(int(pid)):
+                continue
+            if kind.startswith("gauge_live"):
+                path.unlink()
+            elif kind in _RULES:
+                dead[kind].append(path)
+        for kind, paths in dead.items():
+            self._fold_into(self._directory / f"{kind}_{_OF_THE_DEAD}.db", paths, _RULES[kind])
+
+    def _fold_into(self, total: Path, paths: list[Path], rule: _Rule) -> None:
+        from prometheus_client.mmap_dict import MmapedDict  # noqa: PLC0415 - see `Exporter.choose`
+
+        values: dict[str, _Value] = {}
+        for path in [total, *paths] if total.exists() else paths:
+            read: Any = MmapedDict.read_all_values_from_file(path)  # type: ignore[no-untyped-call]
+            for key, value, at, _ in read:
+                values[key] = rule(values[key], (value, at)) if key in values else (value, at)
+        fresh = total.with_suffix(".new")
+        fresh.unlink(missing_ok=True)
+        file: Any = MmapedDict(str(fresh))  # type: ignore[no-untyped-call]
+        for key, (value, at) in values.items():
+            file.write_value(key, value, at)
+        file.close()
+        fresh.rename(total)
+        for path in paths:
+            path.unlink()
