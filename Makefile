@@ -51,7 +51,7 @@ check: $(READY) ## Check format, lint, types, the walls between packages, lock f
 	@$(PY) -m dev.locks check
 	@$(PY) -m dev.migration_lint
 	@$(PY) -m yamllint --strict $(YAML)
-	@.venv/bin/shellcheck $(SCRIPTS)
+	@.venv/bin/shellcheck --external-sources --source-path=SCRIPTDIR $(SCRIPTS)
 
 .PHONY: format
 format: $(READY) ## Format the code and repair what the linter can
@@ -61,8 +61,9 @@ format: $(READY) ## Format the code and repair what the linter can
 # ---- the database ----------------------------------------------------------------------------------------------------
 
 .PHONY: migrate
-migrate: $(READY) ## Apply the migrations to DATABASE_URL (`make run` does it by itself for its own database)
-	@.venv/bin/todo-admin migrate
+migrate: ## Apply the migrations: to DATABASE_URL where it is set, otherwise to the container stack's database
+	@if [ -n "$(DATABASE_URL)" ]; then $(MAKE) $(READY) && .venv/bin/todo-admin migrate; \
+	else docker compose run --rm --no-TTY migrate; fi
 
 .PHONY: migration
 migration: $(READY) ## Write a new migration from what changed in the models: make migration m="add a colour"
@@ -70,14 +71,51 @@ migration: $(READY) ## Write a new migration from what changed in the models: ma
 
 # ---- containers ------------------------------------------------------------------------------------------------------
 
-.PHONY: up down logs test-stack
-up: ## Start the container stack (not there yet)
-down: ## Stop the container stack (not there yet)
-logs: ## Follow the container stack's logs (not there yet)
-test-stack: ## Test the running container stack (not there yet)
-up down logs test-stack:
-	@echo "make $@: the container stack is not there yet. Until then, \`make run\` starts everything without Docker." >&2
-	@exit 1
+# They need Docker with Compose, bash, and no Python. COMPOSE_PROJECT_NAME, HTTPS_PORT and HTTP_PORT keep several stacks apart.
+
+.PHONY: up
+up: ## Start the container stack and wait until it is healthy (HTTPS_PORT=8443 HTTP_PORT=8080 PROFILES=mail,monitoring)
+	@$(if $(PROFILES),COMPOSE_PROFILES=$(PROFILES)) ops/up.sh
+
+.PHONY: down
+down: ## Stop the container stack; with DATA=1 remove its database as well
+	@docker compose --profile '*' down --remove-orphans $(if $(filter 1,$(DATA)),--volumes)
+
+.PHONY: ps
+ps: ## List the stack's containers and how they are
+	@docker compose ps --all
+
+.PHONY: logs
+logs: ## Follow the stack's logs (SERVICE=api for one)
+	@docker compose logs --follow --tail 100 $(SERVICE)
+
+.PHONY: shell
+shell: ## Open a shell in a service's container (SERVICE=api; with SERVICE=db, psql)
+	@docker compose exec $(or $(SERVICE),api) $(if $(filter db,$(SERVICE)),psql --username todo todo,sh)
+
+.PHONY: ca
+ca: ## Write the development certificate authority to .local/ca.pem
+	@ops/ca.sh
+
+.PHONY: watch
+watch: ## Start the stack and carry every change of code into it (needs no read-only root: for development alone)
+	@docker compose -f compose.yaml -f compose.watch.yaml watch
+
+.PHONY: deploy
+deploy: ## Build or pull, migrate, and replace API, worker and beat without a failed request (ARGS=--no-build)
+	@ops/deploy.sh $(ARGS)
+
+.PHONY: rollback
+rollback: ## Put the images of before the last deploy back, the same way; the database stays as it is
+	@ops/deploy.sh --rollback
+
+.PHONY: replace-proxy
+replace-proxy: ## Start nginx anew from its image, and measure the gap (a deploy only reloads it)
+	@ops/replace-proxy.sh
+
+.PHONY: public-images
+public-images: ## List every public image that the stack and its builds name, one a line (make -s public-images)
+	@ops/public-images.sh
 
 # ---- measuring and hunting -------------------------------------------------------------------------------------------
 

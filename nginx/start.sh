@@ -41,11 +41,10 @@ fill_templates() {
     export NGINX_BURST NGINX_REQUESTS_PER_SECOND NGINX_SIGN_IN_BURST NGINX_SIGN_INS_PER_SECOND NGINX_CONNECTIONS \
         NGINX_MAX_BODY_BYTES NGINX_HTTPS_PORT NGINX_HTTPS_SUFFIX NGINX_HSTS_SECONDS NGINX_RESOLVER \
         NGINX_CERTIFICATE NGINX_CERTIFICATE_KEY
-    for template in "$here"/templates/*.template; do
-        # Only our own names: nginx's variables look the same.
-        # shellcheck disable=SC2016
-        envsubst "$(printf '${%s} ' $(env | sed -n 's/^\(NGINX_[A-Z_]*\)=.*/\1/p'))" <"$template" \
-            >"$rendered/$(basename "$template" .template)"
+    # Only our own names: nginx's variables look the same.
+    names=$(env | sed -n 's/^\(NGINX_[A-Z_]*\)=.*/${\1}/p')
+    for template in 10-settings 20-problems 30-servers; do
+        envsubst "$names" <"$here/templates/$template.conf.template" >"$rendered/$template.conf"
     done
 }
 
