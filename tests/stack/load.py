@@ -1,0 +1,339 @@
+"""A constant, modest load as clients make it: reads, writes and one event stream, all of it counted.
+
+    python -m tests.stack.load --base-url https://localhost:8443 --ca .local/ca.pem --seconds 60
+
+Every request is due its own success status, once, on the first try. Nothing is tried again: a request that was sent
+on a kept-alive connection which then closed is a failed one. The stream may end if the server says why and ends its
+body; then it resumes after the last event that it saw. At the end, every acknowledged write has to be there and every
+reminder has to have come once, in the inbox as in the stream. Exit status 1: something failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import secrets
+import signal
+import ssl
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.stack.events import EventReader
+from tests.stack.ledger import Ledger, State, state_of
+from tests.stack.tally import Failure, Tally
+from tests.stack.waiting import until
+
+PASSWORD = "correct horse battery staple"
+TIMEOUT = httpx.Timeout(40, connect=10)
+"""Longer than the proxy's own patience (30 s), so that its answer is seen."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much."""
+
+    base_url: str
+    ca: Path
+    rate: float = 40.0
+    """Requests a second. The proxy allows one address 50."""
+    lanes: int = 8
+    """Clients, each with a connection of its own; half of them read, half write."""
+    reminder_seconds: float = 2.0
+    """Between two todos that fall due at once; 0: none."""
+    http2: bool = False
+
+
+@dataclass
+class Person:
+    """Who makes the load."""
+
+    username: str
+    token: str = ""
+    expires_in: float = 900.0
+
+
+@dataclass
+class Load:
+    """One load, under way between `start` and `stop`."""
+
+    options: Options
+    person: Person = field(default_factory=lambda: Person(f"load-{secrets.token_hex(6)}"))
+    tally: Tally = field(default_factory=Tally)
+    ledger: Ledger = field(default_factory=Ledger)
+    events: EventReader = field(init=False)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _clients: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        self._tls = ssl.create_default_context(cafile=self.options.ca)
+
+    async def _client(self) -> httpx.AsyncClient:
+        client = httpx.AsyncClient(
+            base_url=self.options.base_url,
+            verify=self._tls,
+            timeout=TIMEOUT,
+            http2=self.options.http2,
+            trust_env=False,
+            # One connection, kept for as long as the proxy keeps it (65 s).
+            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60),
+        )
+        return await self._clients.enter_async_context(client)
+
+    async def start(self) -> None:
+        """Open an account and begin; returns once every client has been answered."""
+        client = await self._client()
+        details = {"username": self.person.username, "email": f"{self.person.username}@example.com"}
+        registered = await client.post("/users/", json={**details, "password": PASSWORD})
+        registered.raise_for_status()
+        await self._sign_in(client)
+        self.events = EventReader(await self._client(), self._headers, self.tally, self._stopping)
+        pace = self.options.lanes / self.options.rate
+        for lane in range(self.options.lanes):
+            work = self._read if lane % 2 else self._write
+            self._spawn(work(await self._client(), pace, lane / self.options.rate))
+        # One who comes by now and then, on a connection that has been idle.
+        self._spawn(self._read(await self._client(), 5.0, 0.0))
+        self._spawn(self._stay_signed_in(client))
+        self._spawn(self.events.run())
+        if self.options.reminder_seconds:
+            self._spawn(self._remind(await self._client()))
+        await asyncio.wait_for(self.events.opened.wait(), 30)
+        await until(lambda: self.tally.answered.keys() >= {"list", "create"}, 30, "the first answers")
+
+    async def stop(self, patience: float = 30) -> None:
+        """Make no more requests, but give the stream so many seconds for the reminders that are still to come."""
+        self._stopping.set()
+        with suppress(AssertionError):  # `faults` says which are missing
+            await until(lambda: self.ledger.reminders.keys() <= set(self.events.todos()), patience, "all reminders")
+        self.events.stop()
+        async with asyncio.timeout(TIMEOUT.read):
+            await asyncio.gather(*self._tasks)
+
+    async def faults(self) -> list[str]:
+        """What was acknowledged and is not there, and which reminders were lost or doubled; signs in anew to look."""
+        client = await self._client()
+        await self._sign_in(client)
+        todos = await _walk(client, "/todos/", self._headers())
+        inbox = await _walk(client, "/notifications/", self._headers())
+        told = [item["todo_id"] for item in inbox if item["kind"] == "reminder"]
+        return [
+            *self.ledger.faults(todos),
+            *self.ledger.reminder_faults(told, "inbox"),
+            *self.ledger.reminder_faults(self.events.todos(), "stream"),
+        ]
+
+    def lateness(self) -> list[float]:
+        """Seconds from due to seen on the stream, for each reminder, shortest first."""
+        due = self.ledger.reminders
+        return sorted(event.at - due[event.todo_id] for event in self.events.seen if event.todo_id in due)
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._clients.aclose()
+
+    def _spawn(self, work: Any) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.person.token}"}
+
+    async def _sign_in(self, client: httpx.AsyncClient) -> None:
+        answer = await client.post("/token", data={"username": self.person.username, "password": PASSWORD})
+        answer.raise_for_status()
+        self.person.token, self.person.expires_in = answer.json()["access_token"], answer.json()["expires_in"]
+
+    async def _stay_signed_in(self, client: httpx.AsyncClient) -> None:
+        pause = self.person.expires_in / 2
+        while not await self._over(pause):
+            form = {"username": self.person.username, "password": PASSWORD}
+            answer = await self._ask(client, "sign-in", "POST", "/token", 200, data=form)
+            if answer is None:
+                pause = 1.0
+            else:
+                self.person.token, pause = answer.json()["access_token"], answer.json()["expires_in"] / 2
+
+    async def _over(self, seconds: float) -> bool:
+        """Wait so long; true if the load is over by then."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        return self._stopping.is_set()
+
+    async def _ask(
+        self, client: httpx.AsyncClient, kind: str, method: str, path: str, expected: int, **body: Any
+    ) -> httpx.Response | None:
+        """The answer, if it is the one that is due."""
+        started = time.perf_counter()
+        try:
+            answer = await client.request(method, path, headers=self._headers(), **body)
+        except httpx.HTTPError as error:
+            self.tally.bad(Failure(time.time(), kind, error=f"{type(error).__name__}: {error}"))
+            return None
+        if answer.status_code != expected:
+            self.tally.bad(Failure.of_answer(kind, answer))
+            return None
+        self.tally.good(kind, time.perf_counter() - started)
+        return answer
+
+    async def _read(self, client: httpx.AsyncClient, pace: float, delay: float) -> None:
+        async for turn in self._turns(pace, delay):
+            if turn % 2:
+                await self._ask(client, "inbox", "GET", "/notifications/?limit=10", 200)
+            else:
+                await self._ask(client, "list", "GET", "/todos/?limit=20", 200)
+
+    async def _write(self, client: httpx.AsyncClient, pace: float, delay: float) -> None:
+        """The life of one todo after another: created, read, renamed, completed, and every other one deleted."""
+        steps = self._turns(pace, delay)
+        async for turn in steps:
+            todo_id = await self._create(client)
+            if todo_id is None:
+                continue
+            title = state_of_certain(self.ledger, todo_id)[0]
+            path = f"/todos/{todo_id}"
+            if await anext(steps, None) is None or not await self._ask(client, "read", "GET", path, 200):
+                continue
+            renamed = f"{title} renamed"
+            if await anext(steps, None) is None or not await self._change(
+                client, "change", "PATCH", path, todo_id=todo_id, after=(renamed, False), json={"title": renamed}
+            ):
+                continue
+            if await anext(steps, None) is None or not await self._change(
+                client, "complete", "POST", f"{path}/complete", todo_id=todo_id, after=(renamed, True)
+            ):
+                continue
+            if turn % 2 and await anext(steps, None) is not None:
+                await self._change(client, "delete", "DELETE", path, todo_id=todo_id, after=None, expected=204)
+
+    async def _create(self, client: httpx.AsyncClient, **fields: Any) -> str | None:
+        title = f"todo-{next(self._numbers)}"
+        self.ledger.titles.add(title)
+        answer = await self._ask(client, "create", "POST", "/todos/", 201, json={"title": title, **fields})
+        if answer is None:
+            return None
+        todo = answer.json()
+        self.ledger.certain[todo["id"]] = state_of(todo)
+        return str(todo["id"])
+
+    async def _change(
+        self,
+        client: httpx.AsyncClient,
+        kind: str,
+        method: str,
+        path: str,
+        *,
+        todo_id: str,
+        after: State,
+        expected: int = 200,
+        **body: Any,
+    ) -> bool:
+        if await self._ask(client, kind, method, path, expected, **body) is None:
+            self.ledger.doubt(todo_id, after)
+            return False
+        self.ledger.certain[todo_id] = after
+        return True
+
+    async def _remind(self, client: httpx.AsyncClient) -> None:
+        async for _ in self._turns(self.options.reminder_seconds, 0.0):
+            due = time.time() + 1.0
+            todo_id = await self._create(client, due_at=datetime.fromtimestamp(due, UTC).isoformat())
+            if todo_id is not None:
+                self.ledger.reminders[todo_id] = due
+
+    async def _turns(self, pace: float, delay: float) -> AsyncIterator[int]:
+        """Count, once in `pace` seconds, until the load is over. Who has been kept waiting does not catch up."""
+        at = time.monotonic() + delay
+        for turn in itertools.count():
+            if await self._over(max(0.0, at - time.monotonic())):
+                return
+            yield turn
+            at = max(at + pace, time.monotonic())
+
+
+def state_of_certain(ledger: Ledger, todo_id: str) -> tuple[str, bool]:
+    """Of a todo that was acknowledged and not deleted."""
+    state = ledger.certain[todo_id]
+    assert state is not None
+    return state
+
+
+async def _walk(client: httpx.AsyncClient, path: str, headers: dict[str, str]) -> list[dict[str, Any]]:
+    """Every item of a list."""
+    items: list[dict[str, Any]] = []
+    params: dict[str, Any] = {"limit": 100}
+    while True:
+        answer = await client.get(path, params=params, headers=headers)
+        answer.raise_for_status()
+        page = answer.json()
+        items += page["items"]
+        if page["next_cursor"] is None:
+            return items
+        params["cursor"] = page["next_cursor"]
+        await asyncio.sleep(0.03)  # the proxy allows one address 50 requests a second
+
+
+@asynccontextmanager
+async def loading(options: Options) -> AsyncIterator[Load]:
+    """A load that is under way while the block lasts; whoever wants its verdict calls `stop` first."""
+    load = Load(options)
+    try:
+        await load.start()
+        yield load
+    finally:
+        await load.close()
+
+
+async def _run(options: Options, seconds: float, as_json: bool) -> int:
+    asked_to_stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+    async with loading(options) as load:
+        print(f"Under load: {options.rate:g} requests a second to {options.base_url}", flush=True)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asked_to_stop.wait(), seconds or None)
+        await load.stop()
+        print(load.tally.as_json() if as_json else load.tally, flush=True)
+        faults = await load.faults()
+    if late := load.lateness():
+        print(
+            f"{len(late)} reminders; median {late[len(late) // 2]:.2f} s late, latest {late[-1]:.2f} s", file=sys.stderr
+        )
+    kept = len(load.ledger.certain) + len(load.ledger.doubtful)
+    print("\n".join(faults) or f"{kept} todos are as they were acknowledged.", file=sys.stderr)
+    return 1 if faults or load.tally.failures else 0
+
+
+def main() -> None:
+    """Load a stack, and say how it went."""
+    parser = argparse.ArgumentParser(prog="python -m tests.stack.load", description=__doc__.splitlines()[0])
+    parser.add_argument("--base-url", required=True, help="such as https://localhost:8443")
+    parser.add_argument("--ca", required=True, type=Path, help="the certificate authority to trust, as PEM")
+    parser.add_argument("--seconds", type=float, default=60.0, help="0: until SIGINT or SIGTERM")
+    parser.add_argument("--rate", type=float, default=Options.rate, help="requests a second")
+    parser.add_argument("--lanes", type=int, default=Options.lanes, help="clients at once")
+    parser.add_argument("--reminder-seconds", type=float, default=Options.reminder_seconds, help="0: no reminders")
+    parser.add_argument("--http2", action="store_true")
+    parser.add_argument("--json", action="store_true", help="the count as JSON on standard output")
+    given = parser.parse_args()
+    options = Options(given.base_url, given.ca, given.rate, given.lanes, given.reminder_seconds, given.http2)
+    try:
+        sys.exit(asyncio.run(_run(options, given.seconds, given.json)))
+    except (OSError, httpx.HTTPError, TimeoutError) as error:
+        sys.exit(f"The load could not be made or checked at {options.base_url}: {type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

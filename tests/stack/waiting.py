@@ -1,0 +1,26 @@
+"""Waiting for what is to become so, within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def until(check: Callable[[], T] | Callable[[], Awaitable[T]], seconds: float, what: str) -> T:
+    """Ask again and again, and return the first answer that is true.
+
+    Raises:
+        AssertionError: there was none in time.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        found = check()
+        answer: T = await found if isinstance(found, Awaitable) else found
+        if answer:
+            return answer
+        assert time.monotonic() < deadline, f"Not within {seconds:g} seconds: {what}"
+        await asyncio.sleep(0.05)
