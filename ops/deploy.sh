@@ -88,8 +88,7 @@ replace() {
     count=${#old[@]}
     ((count)) || { say "$service: none is running, none is replaced"; return; }
     say "$service: starting $count beside the $count that run"
-    docker compose up --detach --no-deps --no-recreate --no-build --scale "$service=$((2 * count))" "$service" 2>&1 |
-        grep -v ' Running$' || true
+    docker compose --progress quiet up --detach --no-deps --no-recreate --no-build --scale "$service=$((2 * count))" "$service"
     mapfile -t new < <(running "$service" | grep -v -x -F -f <(printf '%s\n' "${old[@]}") || true)
     if ((${#new[@]} != count)) || ! healthy "$HEALTHY_SECONDS" "${new[@]}"; then
         for id in "${new[@]}"; do docker logs --tail 20 "$id" >&2 || true; done
