@@ -6,6 +6,8 @@ Each is a requirement file with a hash for every file and the name of no index, 
 * api.lock, worker.lock: what goes into each image, at the versions of dev.lock
 * build.lock: uv and hatchling, which pip installs to begin with, here and in the images
 * mail.lock: the mail catcher's image
+* k8s.lock: the tools of `make k8s-check`, in an environment of their own and so at versions of their own
+* acme.lock: the image that gets the public certificate
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ REQUIREMENTS = ROOT / "requirements"
 CORE, API, WORKER = (f"services/{name}/pyproject.toml" for name in ("core", "api", "worker"))
 DEV = "requirements/dev.in"
 OLDEST_PYTHON = "3.11"
+APART = {"dev", "k8s"}
+"""Locks of environments that share nothing; all others follow dev.lock."""
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
 
@@ -34,6 +38,8 @@ def sources() -> dict[str, list[str]]:
         "worker": [CORE, WORKER],
         "build": ["requirements/build.in"],
         "mail": ["requirements/mail.in"],
+        "k8s": ["requirements/k8s.in"],
+        "acme": ["requirements/acme.in"],
     }
 
 
@@ -65,7 +71,7 @@ def compile_locks(upgrade: bool) -> None:
         command += ["--generate-hashes", "--python-version", OLDEST_PYTHON, "--no-header"]
         command += [f"--no-emit-package={package}" for package in ours()]
         command += ["--upgrade"] if upgrade else []
-        command += [] if name == "dev" else ["--constraint", "requirements/dev.lock"]
+        command += [] if name in APART else ["--constraint", "requirements/dev.lock"]
         command += ["--output-file", str(lock.relative_to(ROOT)), *paths]
         subprocess.run(command, check=True, cwd=ROOT)
         header = f"# Written by `make lock`. Do not edit.\n# Made from: {', '.join(paths)}\n"
@@ -104,6 +110,8 @@ def problems() -> list[str]:
             ):
                 found.append(f"requirements/{lock.name} has {package} {version}, and {requirement} is declared.")
     for name, locked in pins.items():
+        if name in APART:
+            continue
         differing = locked.items() - pins.get("dev", {}).items()
         found += [
             f"requirements/{name}.lock has {package} {version}: dev.lock has not." for package, version in differing
