@@ -165,6 +165,14 @@ def test_only_the_line_break_at_its_end_is_cut_off_a_secret(
     assert password.get_secret_value() == "  two words "
 
 
+def test_an_empty_secret_file_counts_as_none(secrets_directory: Path) -> None:
+    (secrets_directory / "redis_password").write_text("\n", encoding="utf-8")
+    (secrets_directory / "redis_key_prefix").touch()
+    settings = Settings.load()
+    assert settings.redis.password is None
+    assert settings.redis.key_prefix == RedisSettings().key_prefix
+
+
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("no", False), ("FALSE", False)])
 def test_switches_read_the_usual_words(text: str, value: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RATE_LIMIT_ENABLED", text)

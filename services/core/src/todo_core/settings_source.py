@@ -38,8 +38,9 @@ class _Source(PydanticBaseSettingsSource):
                 return layer[name], field_name, False
             if path := layer.get(f"{name}_FILE"):
                 return _read_secret(Path(path), f"{name}_FILE"), field_name, False
+        # Empty like an empty variable: Docker mounts no file that is missing, so an optional secret is an empty one.
         if (secret := SECRETS_DIR / name.lower()).is_file():
-            return _read_secret(secret, name), field_name, False
+            return _read_secret(secret, name) or None, field_name, False
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
