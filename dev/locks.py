@@ -7,6 +7,7 @@ Each is a requirement file with a hash for every file and the name of no index, 
 * build.lock: uv and hatchling, which pip installs to begin with, here and in the images
 * mail.lock: the mail catcher's image
 * k8s.lock: the tools of `make k8s-check`, in an environment of their own and so at versions of their own
+* lint.lock: the tools of `make stack-lint`, the same way
 * acme.lock: the image that gets the public certificate
 """
 
@@ -25,7 +26,7 @@ REQUIREMENTS = ROOT / "requirements"
 CORE, API, WORKER = (f"services/{name}/pyproject.toml" for name in ("core", "api", "worker"))
 DEV = "requirements/dev.in"
 OLDEST_PYTHON = "3.11"
-APART = {"dev", "k8s"}
+APART = {"dev", "k8s", "lint"}
 """Locks of environments that share nothing; all others follow dev.lock."""
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
@@ -39,6 +40,7 @@ def sources() -> dict[str, list[str]]:
         "build": ["requirements/build.in"],
         "mail": ["requirements/mail.in"],
         "k8s": ["requirements/k8s.in"],
+        "lint": ["requirements/lint.in"],
         "acme": ["requirements/acme.in"],
     }
 
