@@ -1,0 +1,1 @@
+"""The public certificate: who asks for it and keeps it current."""
