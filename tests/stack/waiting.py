@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
-async def until(check: Callable[[], T] | Callable[[], Awaitable[T]], seconds: float, what: str) -> T:
+@overload
+async def until(check: Callable[[], Awaitable[T]], seconds: float, what: str) -> T: ...
+@overload
+async def until(check: Callable[[], T], seconds: float, what: str) -> T: ...
+async def until(check: Callable[[], Any], seconds: float, what: str) -> Any:
     """Ask again and again, and return the first answer that is true.
 
     Raises:
@@ -19,7 +23,7 @@ async def until(check: Callable[[], T] | Callable[[], Awaitable[T]], seconds: fl
     deadline = time.monotonic() + seconds
     while True:
         found = check()
-        answer: T = await found if isinstance(found, Awaitable) else found
+        answer = await found if isinstance(found, Awaitable) else found
         if answer:
             return answer
         assert time.monotonic() < deadline, f"Not within {seconds:g} seconds: {what}"

@@ -1,0 +1,257 @@
+"""A container stack of the tests' own: built, started, spoken to through nginx, and removed with all that it had."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.factories import PASSWORD, Person
+from tests.stack.waiting import until
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PRODUCT = ("db", "redis", "api", "worker", "beat", "nginx")
+"""The services that run for good. `mail` and `receiver` are the test's."""
+SOURCE, REVISION = "https://example.com/todo", "0123456789abcdef"
+PASSED_ON = ("PATH", "HOME", "DOCKER_", "BASE_PREFIX", "INDEX_URL", "TMPDIR", "XDG_", "BUILDKIT_", "LANG")
+"""Of the environment. Nothing else of it, and no .env, decides how the stack is."""
+
+
+class CommandFailed(AssertionError):
+    """A command ended with another status than 0."""
+
+
+async def run(
+    *command: str, env: Mapping[str, str] | None = None, stdin: str | None = None, seconds: float = 120
+) -> str:
+    """What a command prints.
+
+    Raises:
+        CommandFailed: it failed, or took too long.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=ROOT,
+        env=env,
+        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            out, err = await process.communicate(None if stdin is None else stdin.encode())
+    except BaseException as error:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        if isinstance(error, TimeoutError):
+            raise CommandFailed(f"{' '.join(command)}: not done within {seconds:g} seconds") from None
+        raise
+    if process.returncode:
+        said = (err or out).decode("utf-8", "replace").strip()
+        raise CommandFailed(f"{' '.join(command)} ended with {process.returncode}:\n{said[-4000:]}")
+    return out.decode("utf-8", "replace")
+
+
+def free_port() -> int:
+    """One that nobody uses, for TCP as for UDP."""
+    while True:
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            port = int(tcp.getsockname()[1])
+            try:
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+@dataclass
+class Stack:
+    """The stack, and what it takes to reach it."""
+
+    project: str
+    ca: Path
+    https_port: int = field(default_factory=free_port)
+    http_port: int = field(default_factory=free_port)
+    receiver_port: int = field(default_factory=free_port)
+    overrides: dict[str, str] = field(default_factory=dict)
+    """More environment for Compose."""
+
+    @property
+    def base_url(self) -> str:
+        """Where people reach it."""
+        return f"https://localhost:{self.https_port}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """With it, `docker compose` and `make` mean this stack."""
+        outside = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+        return outside | {
+            "COMPOSE_PROJECT_NAME": self.project,
+            "COMPOSE_FILE": "compose.yaml:tests/stack/compose.yaml",
+            "COMPOSE_PROFILES": "mail",
+            "COMPOSE_ENV_FILES": "/dev/null",
+            "TAG": self.project,
+            "SOURCE": SOURCE,
+            "REVISION": REVISION,
+            "HTTPS_PORT": str(self.https_port),
+            "HTTP_PORT": str(self.http_port),
+            "RECEIVER_PORT": str(self.receiver_port),
+            "EMAIL_HOST": "mail",
+            "EMAIL_PORT": "1025",
+            "EMAIL_SECURITY": "none",
+            "WEBHOOK_ALLOWED_NETWORKS": "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
+            "NGINX_HSTS_SECONDS": "63072000",
+            "NGINX_REQUESTS_PER_SECOND": "1000",
+            "NGINX_BURST": "2000",
+            "NGINX_SIGN_INS_PER_SECOND": "100",
+            "NGINX_SIGN_IN_BURST": "500",
+            "NGINX_CONNECTIONS": "500",
+            **self.overrides,
+        }
+
+    async def compose(self, *arguments: str, stdin: str | None = None, seconds: float = 120) -> str:
+        """What `docker compose` prints."""
+        return await run("docker", "compose", "--ansi", "never", *arguments, env=self.env, stdin=stdin, seconds=seconds)
+
+    async def up(self) -> None:
+        """Build what has changed, start everything, and wait until all of it is healthy."""
+        await self.compose("build", "--quiet", seconds=900)
+        await self.compose("up", "--detach", "--wait", "--wait-timeout", "180", seconds=200)
+        self.ca.write_text(await self.inside("nginx", "cat", "/etc/nginx/tls/ca.pem"))
+
+    async def healthy(self, seconds: float) -> None:
+        """Until every container runs and is healthy, with nobody's help."""
+
+        async def all_are() -> bool:
+            return all(state == "running healthy" for state in (await self.states()).values())
+
+        await until(all_are, seconds, "all containers healthy")
+
+    async def states(self) -> dict[str, str]:
+        """How each lasting container is, by its name."""
+        ids = (await self.compose("ps", "--all", "--quiet", *PRODUCT, "mail", "receiver")).split()
+        shown = await run("docker", "inspect", *ids)
+        return {
+            container["Name"].strip("/"): f"{container['State']['Status']} {container['State']['Health']['Status']}"
+            for container in json.loads(shown)
+        }
+
+    async def containers(self, service: str) -> list[dict[str, Any]]:
+        """What Docker knows of a service's containers."""
+        ids = (await self.compose("ps", "--quiet", service)).split()
+        assert ids, f"{service} has no container"
+        return list(json.loads(await run("docker", "inspect", *ids)))
+
+    async def container(self, service: str) -> dict[str, Any]:
+        """What Docker knows of its only container."""
+        (only,) = await self.containers(service)
+        return only
+
+    async def inside(self, service: str, *command: str, stdin: str | None = None) -> str:
+        """What a command prints in a service's container."""
+        return await self.compose("exec", "--no-TTY", service, *command, stdin=stdin)
+
+    async def sql(self, statement: str) -> str:
+        """What PostgreSQL answers, unaligned and without headings."""
+        return (await self.inside("db", "psql", "-U", "todo", "-d", "todo", "-qAt", "-c", statement)).strip()
+
+    async def lines(self, service: str) -> list[dict[str, Any]]:
+        """A service's log, as far as it is JSON."""
+        text = await self.compose("logs", "--no-log-prefix", "--no-color", service)
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+
+    def tls(self) -> ssl.SSLContext:
+        """Trusts the development authority, and nobody else."""
+        return ssl.create_default_context(cafile=self.ca)
+
+    def client(self, *, base_url: str | None = None, http2: bool = False, **options: Any) -> httpx.AsyncClient:
+        """Speaks to nginx, and verifies its certificate."""
+        return httpx.AsyncClient(
+            base_url=base_url or self.base_url,
+            verify=self.tls(),
+            http2=http2,
+            trust_env=False,
+            timeout=options.pop("timeout", 20),
+            **options,
+        )
+
+    async def person(self, http: httpx.AsyncClient, **fields: str) -> Person:
+        """A new account, signed in."""
+        name = f"p{secrets.token_hex(6)}"
+        details = {"username": name, "email": f"{name}@example.com", "password": PASSWORD, **fields}
+        registered = await http.post("/users/", json=details)
+        assert registered.status_code == 201, registered.text
+        signed_in = await http.post("/token", data={"username": name, "password": PASSWORD})
+        assert signed_in.status_code == 200, signed_in.text
+        return Person(http, name, details["email"], PASSWORD, registered.json()["id"], signed_in.json())
+
+    async def mails(self, address: str) -> list[str]:
+        """The mails to an address that the catcher has, as they came, the oldest first."""
+        read = (
+            "import json, pathlib; print(json.dumps([p.read_text() for p in sorted(pathlib.Path('/mail').iterdir())]))"
+        )
+        caught: list[str] = json.loads(await self.inside("mail", "python", "-c", read))
+        return [mail for mail in caught if re.search(rf"^To: .*{re.escape(address)}", mail, re.MULTILINE)]
+
+    async def posted(self, name: str) -> list[dict[str, Any]]:
+        """What came to the receiver's /hooks/NAME."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.get(f"http://127.0.0.1:{self.receiver_port}/received")
+        return [request for request in answer.json() if request["name"] == name]
+
+    async def mood(self, name: str, **mood: float) -> None:
+        """How the receiver's /hooks/NAME is to answer."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            answer = await http.put(f"http://127.0.0.1:{self.receiver_port}/moods/{name}", json=mood)
+            answer.raise_for_status()
+
+    @asynccontextmanager
+    async def another_nginx(self, **environment: str) -> AsyncIterator[tuple[str, str]]:
+        """A second nginx before the same API, with other settings, for as long as the block lasts.
+
+        Yields:
+            its address, and its container's name.
+        """
+        port, name = free_port(), f"{self.project}-nginx-{secrets.token_hex(3)}"
+        settings = [part for key, value in environment.items() for part in ("--env", f"{key}={value}")]
+        await self.compose(
+            *("run", "--detach", "--rm", "--no-deps", "--name", name, "--publish", f"127.0.0.1:{port}:8443"),
+            *settings,
+            "nginx",
+        )
+        try:
+            async with self.client(base_url=f"https://localhost:{port}") as http:
+                await _answers(http)
+            yield f"https://localhost:{port}", name
+        finally:
+            await run("docker", "rm", "--force", "--volumes", name)
+
+    async def down(self) -> None:
+        """Remove everything that it had: containers, networks, volumes, and the names of its images."""
+        await self.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", seconds=120)
+        names = (await run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}")).split()
+        if own := [name for name in names if name.endswith(f":{self.project}") or name.startswith(f"{self.project}-")]:
+            await run("docker", "image", "rm", *own)
+
+
+async def _answers(http: httpx.AsyncClient) -> None:
+    async def does() -> bool:
+        try:
+            return (await http.get("/livez")).status_code < 500
+        except httpx.TransportError:
+            return False
+
+    await until(does, 20, f"an answer from {http.base_url}")
