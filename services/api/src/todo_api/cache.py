@@ -34,6 +34,8 @@ class TodoLists:
         self._enabled = settings.enabled
         self._ttl = settings.ttl_seconds
         self._sent: LRUCache[str, bytes] = LRUCache(settings.local_bytes, getsizeof=len)
+        self.read_from = {"process": 0, "redis": 0, "postgresql": 0}
+        """How many pages have come from where."""
 
     async def page(self, owner: Principal, query: ListQuery, cursor: str | None) -> bytes:
         """One page of the owner's todos.
@@ -51,16 +53,20 @@ class TodoLists:
         key = self._key(owner, version, query, cursor)
         page = self._sent.get(key)
         if page is not None:
+            self.read_from["process"] += 1
             return page
         page = await self._redis.attempt(lambda redis: redis.get(key))
         if page is None:
             fresh = page = await self._read(owner, query, cursor)
             await self._redis.attempt(lambda redis: redis.set(key, fresh, ex=self._ttl))
+        else:
+            self.read_from["redis"] += 1
         if len(page) <= self._sent.maxsize:
             self._sent[key] = page
         return page
 
     async def _read(self, owner: Principal, query: ListQuery, cursor: str | None) -> bytes:
+        self.read_from["postgresql"] += 1
         return encode_page(await self._browser.page(owner, query, cursor))
 
     def _key(self, owner: Principal, version: str, query: ListQuery, cursor: str | None) -> str:

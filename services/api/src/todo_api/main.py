@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -26,7 +27,11 @@ from todo_api.dependencies import Process
 from todo_api.middleware import BodyLimit, RequestContext
 from todo_api.routing import TrailingSlash, paths_with_slash
 from todo_core import logs
+from todo_core.exporter import Exporter
 from todo_core.settings import ConfigurationError, Settings
+
+if TYPE_CHECKING:
+    from todo_api.metrics import Metrics
 
 _DESCRIPTION = """\
 Accounts and their todos.
@@ -48,7 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings: read from the environment where not given.
 
     Raises:
-        SystemExit: the settings are not valid; standard error says which and why.
+        SystemExit: the settings are not valid, or there is no place for metrics; standard error says which and why.
     """
     if settings is None:
         try:
@@ -58,13 +63,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             # Gunicorn knows 3 as "failed to boot" and gives up; anything else it would start again for ever.
             raise SystemExit(3) from None
         logs.configure(settings.runtime)
+    exporter = Exporter(
+        settings.api.metrics_dir / str(settings.api.metrics_port), settings.api.metrics_host, settings.api.metrics_port
+    )
+    metrics = _count(exporter) if settings.api.metrics_port else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.process = process = Process.start(settings)
         try:
             with shutdown.announced(process.streams.stop):
-                yield
+                async with nullcontext() if metrics is None else metrics.served(exporter, process):
+                    yield
         finally:
             await process.close()
 
@@ -122,5 +132,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             ],
             expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id"],
         )
-    app.add_middleware(RequestContext)  # added last, so outermost
+    app.add_middleware(RequestContext, metrics=metrics)  # added last, so outermost
     return app
+
+
+def _count(exporter: Exporter) -> "Metrics":
+    try:
+        exporter.choose()
+        exporter.join()
+    except OSError as error:
+        print(f"API_METRICS_DIR: cannot use {error.filename}: {error.strerror}.", file=sys.stderr)
+        raise SystemExit(3) from None
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415 - see Exporter.choose
+
+    from todo_api.metrics import Metrics  # noqa: PLC0415
+
+    return Metrics(CollectorRegistry())

@@ -4,13 +4,16 @@ import asyncio
 import re
 import time
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from todo_api.problems import internal_error, problem, unavailable
 from todo_core.database import is_outage
+
+if TYPE_CHECKING:
+    from todo_api.metrics import Metrics  # prometheus_client is imported only where metrics are asked for
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _DRAIN_BYTES = 16 * 1024 * 1024
@@ -20,10 +23,11 @@ _log = structlog.get_logger("todo_api.requests")
 
 
 class RequestContext:
-    """Gives each request its id, catches what nobody else did, and writes one line about it."""
+    """Gives each request its id, catches what nobody else did, writes one line about it and counts it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: "Metrics | None") -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -35,19 +39,25 @@ class RequestContext:
         # A state of its own: what the lifespan put there is shared by all requests.
         state = scope["state"] = {**scope.get("state", {}), "request_id": request_id}
         status = 0
+        answered = started
+        metrics = self._metrics
         if scope["method"] == "HEAD":
             # Whatever answers GET answers HEAD (RFC 9110, section 9.3.2); the server leaves out the body.
             scope = {**scope, "method": "GET"}
             state["is_head"] = True  # for an answer whose body has no end
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if metrics is not None:
+                    answered = time.perf_counter()
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode("ascii"))]
             await send(message)
 
         failure: Exception | None = None
+        if metrics is not None:
+            metrics.in_flight += 1
         try:
             await self._app(scope, receive, send_with_id)
         except Exception as error:
@@ -55,18 +65,20 @@ class RequestContext:
             if not status:
                 answer = unavailable(scope) if is_outage(error) else internal_error(scope)
                 await answer(scope, receive, send_with_id)
+        finally:
+            if metrics is not None:
+                metrics.in_flight -= 1
+                metrics.finished(_route(scope), scope["method"], status, answered - started)
         self._write_line(scope, status, time.perf_counter() - started, state, failure)
 
     @staticmethod
     def _write_line(
         scope: Scope, status: int, seconds: float, state: dict[str, Any], failure: Exception | None
     ) -> None:
-        route = scope.get("route")
         fields = {
             "request_id": state["request_id"],
             "method": scope["method"],
-            # The template, not the path: ids stay out of dashboards, and unknown paths out of the log.
-            "route": getattr(route, "path", None),
+            "route": _route(scope),
             "status": status,
             "ms": round(seconds * 1_000, 2),
             "user_id": state.get("user_id"),
@@ -77,6 +89,11 @@ class RequestContext:
             _log.warning("request", **fields, reason=f"{type(failure).__name__}: {failure}")
         else:
             _log.error("request", **fields, exc_info=failure)
+
+
+def _route(scope: Scope) -> str | None:
+    """The template, not the path: ids stay out of dashboards, and unknown paths out of the log."""
+    return getattr(scope.get("route"), "path", None)
 
 
 def _request_id(scope: Scope) -> str:
