@@ -1,0 +1,66 @@
+"""What nginx answers by itself says the same as the API would: the words in its templates are those of messages.py."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from todo_api.messages import PROBLEMS, Language, problem_text
+
+TEMPLATES = Path(__file__).resolve().parent.parent.parent / "nginx" / "templates"
+LIMIT = "1048576"
+OWN = {"timeout"}
+"""Codes that only nginx has: the API does not know that it is too slow."""
+
+
+def _filled(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8").replace("${NGINX_MAX_BODY_BYTES}", LIMIT)
+
+
+def _words() -> dict[str, dict[Language, str]]:
+    """Each variable's members in either language, by the variable's name."""
+    maps = re.findall(
+        r"map \$todo_zh \$todo_(\w+) \{\s*0 '(.*)';\s*1 '(.*)';\s*\}", _filled("20-problems.conf.template")
+    )
+    return {name: {"en": english, "zh": chinese} for name, english, chinese in maps}
+
+
+def _answers() -> list[tuple[str, str]]:
+    """Each status that nginx answers with a body of its own, and that body."""
+    return re.findall(r"return (\d+) '(\{.*\})';", _filled("30-servers.conf.template"))
+
+
+ANSWERS = _answers()
+
+
+@pytest.mark.parametrize(("status", "body"), ANSWERS, ids=[status for status, _ in ANSWERS])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_an_answer_of_nginx_is_the_apis_problem_document(status: str, body: str, language: Language) -> None:
+    words = _words()
+    filled = re.sub(r"\$todo_(\w+),", lambda found: f"{words[found[1]][language]},", body)
+    document = json.loads(filled.replace("$todo_request_id", "an-id"))
+    code = document["code"]
+    assert set(document) == {"type", "title", "status", "detail", "code", "request_id"}
+    assert document["type"] == f"urn:todo:problem:{code}"
+    assert document["status"] == int(status)
+    if code in OWN:
+        assert code not in PROBLEMS
+        return
+    assert (document["title"], document["detail"]) == problem_text(code, language, {"limit": LIMIT})
+    assert PROBLEMS[code].status == int(status) or code == "http_error"
+
+
+def test_every_status_that_nginx_may_answer_has_a_body_of_that_status() -> None:
+    servers = _filled("30-servers.conf.template")
+    for before, given, location in re.findall(r"error_page ([\d ]+?) (?:=(\d+) )?@(\w+);", servers):
+        (answered,) = re.findall(rf"location @{location} \{{[^}}]*return (\d+) ", servers)
+        assert (given or before) == answered, f"error_page {before} {given} @{location}"
+
+
+def test_every_word_is_used() -> None:
+    used = {name for _, body in ANSWERS for name in re.findall(r"\$todo_(\w+),", body)}
+    assert used == set(_words())
+    assert len(ANSWERS) >= 7
