@@ -11,12 +11,12 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 
 PY := .venv/bin/python
 READY := .venv/.ready
-SCRIPTS := .ci/run $(shell find . -name '*.sh' -not -path './.venv/*' -not -path './.local/*')
-YAML := $(shell find . \( -name '*.yaml' -o -name '*.yml' \) -not -path './.venv/*' -not -path './.local/*')
+SCRIPTS := .ci/run $(shell find . -name '*.sh' -not -path './.venv*/*' -not -path './.local/*')
+YAML := $(shell find . \( -name '*.yaml' -o -name '*.yml' \) -not -path './.venv*/*' -not -path './.local/*')
 
 .PHONY: help
 help: ## Explain every target (this list)
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Settings: PORT, HOST, DATA_DIR for run and seed;  ARGS=\"...\" for test, bench, fuzz, browser;  PYTHON=/path/to/python3"
 
@@ -117,6 +117,40 @@ replace-proxy: ## Start nginx anew from its image, and measure the gap (a deploy
 public-images: ## List every public image that the stack and its builds name, one a line (make -s public-images)
 	@ops/public-images.sh
 
+# ---- Kubernetes -------------------------------------------------------------------------------------------------------
+
+OVERLAY ?= dev
+K8S_READY := .venv-k8s/.ready
+
+.PHONY: k8s-render
+k8s-render: $(K8S_READY) ## Print the Kubernetes manifests (OVERLAY=dev or vke, TAG=1.2.3)
+	@ops/k8s.sh render $(OVERLAY)
+
+.PHONY: k8s-check
+k8s-check: $(READY) $(K8S_READY) ## Render every overlay; check schemas, policies, and that all is as the images and Compose have it
+	@$(PY) -m pytest tests/k8s -m "not engine" $(ARGS)
+
+.PHONY: k8s-pods
+k8s-pods: $(READY) $(K8S_READY) ## Run the rendered pods on the Docker engine, under load and while they are stopped
+	@$(PY) -m pytest tests/k8s -m engine $(ARGS)
+
+.PHONY: k8s-diff
+k8s-diff: $(K8S_READY) ## Show what k8s-deploy would change in the cluster
+	@ops/k8s.sh diff $(OVERLAY)
+
+.PHONY: k8s-deploy
+k8s-deploy: $(K8S_READY) ## Apply settings, migrate, roll out (OVERLAY=vke TAG=1.2.3; only says what it would do without CONFIRM=yes)
+	@ops/k8s.sh deploy $(OVERLAY)
+
+.PHONY: k8s-rollback
+k8s-rollback: $(K8S_READY) ## Put the release before back (the same way); the database stays as it is
+	@ops/k8s.sh rollback $(OVERLAY)
+
+# Apart from .venv, because checkov pins half of the world.
+$(K8S_READY): dev/tools.py requirements/k8s.lock | .venv/bin/uv
+	@.venv/bin/python -m dev.tools k8s
+	@touch $@
+
 # ---- measuring and hunting -------------------------------------------------------------------------------------------
 
 .PHONY: bench
@@ -130,6 +164,10 @@ bench-reminders: $(READY) ## Measure the reminder engine: throughput, punctualit
 .PHONY: bench-upgrade
 bench-upgrade: $(READY) ## Migrate a million todos from before reminders, with reads and writes going on (ARGS=--quick)
 	@$(PY) -m bench.upgrade $(ARGS)
+
+.PHONY: bench-containers
+bench-containers: $(READY) ## Measure images, cold start and idle memory of each container, and a rebuild (needs Docker)
+	@$(PY) -m bench.containers
 
 .PHONY: chaos
 chaos: $(READY) ## Kill workers, beat, Valkey and PostgreSQL while reminders come due, and check that none is lost or doubled (ARGS="--seconds 120 --seed 7")
@@ -152,7 +190,7 @@ lock: | .venv/bin/uv ## Write the lock files anew after a change of dependencies
 .PHONY: clean
 clean: ## Remove .venv and caches; with DATA=1 also .local, the data of `make run`
 	@if kill -0 "$$(cat .local/lock 2>/dev/null)" 2>/dev/null; then echo "Stop \`make run\` first." >&2; exit 1; fi
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis schemathesis-report
+	@rm -rf .venv .venv-k8s .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis schemathesis-report
 	@rm -f .coverage .coverage.*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@if [ "$(DATA)" = 1 ]; then rm -rf .local; \

@@ -1,0 +1,29 @@
+"""`python -m dev.tools NAME`: an environment of its own, .venv-NAME, for what requirements/NAME.lock names.
+
+For tools whose dependencies do not go with everybody else's. `make` calls this when the lock changes.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from dev.bootstrap import REQUIREMENTS, ROOT, UV, fail, uv_environment
+
+
+def make(name: str) -> None:
+    """Make the environment, or bring it to what the lock says."""
+    environment = uv_environment()
+    directory = ROOT / f".venv-{name}"
+    python = directory / "bin" / "python"
+    print(f"Installing what requirements/{name}.lock names in {directory.name} (half a minute the first time)", flush=True)
+    commands = [["pip", "sync", "--python", str(python), "--require-hashes", str(REQUIREMENTS / f"{name}.lock")]]
+    if not python.exists():
+        commands.insert(0, ["venv", "--clear", "--no-project", "--python", sys.executable, str(directory)])
+    for command in commands:
+        if subprocess.run([str(UV), "--quiet", *command], env=environment, check=False).returncode:
+            fail(f"uv {command[0]} failed; the lines above say why. A mirror: PIP_INDEX_URL=https://<mirror>/simple")
+
+
+if __name__ == "__main__":
+    make(sys.argv[1])
