@@ -16,7 +16,7 @@ def make(name: str) -> None:
     environment = uv_environment()
     directory = ROOT / f".venv-{name}"
     python = directory / "bin" / "python"
-    print(f"Installing what requirements/{name}.lock names in {directory.name} (half a minute the first time)", flush=True)
+    print(f"Installing requirements/{name}.lock in {directory.name} (half a minute the first time)", flush=True)
     commands = [["pip", "sync", "--python", str(python), "--require-hashes", str(REQUIREMENTS / f"{name}.lock")]]
     if not python.exists():
         commands.insert(0, ["venv", "--clear", "--no-project", "--python", sys.executable, str(directory)])
