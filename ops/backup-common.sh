@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# What backup.sh and restore.sh share. Both run in a container of the postgres image and take the database from libpq's
-# own variables: PGHOST, PGUSER, PGDATABASE, PGPASSWORD (or /run/secrets/database_password), PGSSLMODE, PGSSLROOTCERT.
+# What backup.sh and restore.sh share. Both run in a container of the postgres image. The database is that of
+# DATABASE_URL, or of libpq's own variables, which win: PGHOST, PGPORT, PGUSER, PGDATABASE, PGSSLMODE, PGSSLROOTCERT, and
+# PGPASSWORD, for which a file /run/secrets/database_password does as well.
 
 BACKUP_DIR=${BACKUP_DIR:-/backups}
 SECRETS=${SECRETS:-/run/secrets}
@@ -10,17 +11,45 @@ fail() {
     exit 1
 }
 
+decoded() {
+    printf '%b' "${1//%/\\x}"
+}
+
+# libpq would take the URL as an argument, and `ps` would show the password in it.
+take_url() {
+    local pair
+    [[ $1 =~ ^postgres(ql)?(\+[a-z0-9]+)?://(([^@:/]*)(:([^@/]*))?@)?(\[[^]]*\]|[^:/?]*)(:([0-9]+))?/([^?]*)(\?(.*))?$ ]] ||
+        fail "DATABASE_URL is not a postgresql:// URL."
+    local user=${BASH_REMATCH[4]} password=${BASH_REMATCH[6]} host=${BASH_REMATCH[7]} port=${BASH_REMATCH[9]}
+    local database=${BASH_REMATCH[10]} query=${BASH_REMATCH[12]}
+    host=${host#[} && host=${host%]}
+    for pair in ${query//&/ }; do
+        case $pair in
+            host=*) host=$(decoded "${pair#*=}") ;;
+            port=*) port=${pair#*=} ;;
+            user=*) user=${pair#*=} ;;
+            password=*) password=${pair#*=} ;;
+            sslmode=*) PGSSLMODE=${PGSSLMODE:-${pair#*=}} ;;
+            sslrootcert=*) PGSSLROOTCERT=${PGSSLROOTCERT:-$(decoded "${pair#*=}")} ;;
+            *) fail "DATABASE_URL says ${pair%%=*}, which is not known here." ;;
+        esac
+    done
+    PGHOST=${PGHOST:-$(decoded "$host")} PGPORT=${PGPORT:-$port} PGUSER=${PGUSER:-$(decoded "$user")}
+    PGDATABASE=${PGDATABASE:-$(decoded "$database")} URL_PASSWORD=$(decoded "$password")
+}
+
 # An empty variable counts as none, as everywhere in this project; libpq would take it at its word.
 database_settings() {
     local name
-    for name in PGHOST PGPORT PGUSER PGDATABASE PGPASSWORD PGSSLMODE PGSSLROOTCERT; do
-        [ -n "${!name:-}" ] || unset "$name"
-    done
+    if [ -n "${DATABASE_URL:-}" ]; then take_url "$DATABASE_URL"; fi
+    PGHOST=${PGHOST:-db} PGUSER=${PGUSER:-todo} PGDATABASE=${PGDATABASE:-todo}
     if [ -z "${PGPASSWORD:-}" ] && [ -r "$SECRETS/database_password" ]; then
         PGPASSWORD=$(<"$SECRETS/database_password")
     fi
-    if [ -n "${PGPASSWORD:-}" ]; then export PGPASSWORD; fi
-    export PGHOST=${PGHOST:-db} PGUSER=${PGUSER:-todo} PGDATABASE=${PGDATABASE:-todo}
+    PGPASSWORD=${PGPASSWORD:-${URL_PASSWORD:-}}
+    for name in PGHOST PGPORT PGUSER PGDATABASE PGPASSWORD PGSSLMODE PGSSLROOTCERT; do
+        if [ -n "${!name:-}" ]; then export "${name?}"; else unset "$name"; fi
+    done
     export PGCONNECT_TIMEOUT=${PGCONNECT_TIMEOUT:-10} PGAPPNAME=todo-${0##*/}
     # A backup may take its hours, but not wait long for a lock. The rest fixes how a row reads as text, and with it the
     # checksums.

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Restores a backup of backup.sh into an empty database, and compares what came back with what was backed up.
 #
-#   restore.sh [--replace] [NAME]      NAME as backup.sh list shows it; without one, the newest
+#   restore.sh [--replace] [--check] [NAME]      NAME as backup.sh list shows it; without one, the newest
 #
 # --replace    puts the backup in place of what is there, for which CONFIRM=yes must be set
+# --check      says whether it would, and does nothing
 #
 # All is one transaction, the comparison too: whatever fails, the database is as it was.
 set -euo pipefail
@@ -54,10 +55,12 @@ SQL
 }
 
 replace=
+check=
 name=
 for argument; do
     case $argument in
         --replace) replace=yes ;;
+        --check) check=yes ;;
         -*) fail "there is no option '$argument'." ;;
         *) name=$argument ;;
     esac
@@ -68,6 +71,11 @@ name=$(basename "${name:-$(backups | head -1)}" .dump)
 if [ -n "$replace" ] && [ "${CONFIRM:-}" != yes ]; then
     fail "--replace removes all that the database holds; set CONFIRM=yes if that is what you want."
 fi
+# So that no backup is made, and none removed, while this one is read.
+if [ -e "$BACKUP_DIR/.lock" ]; then
+    exec 9<"$BACKUP_DIR/.lock"
+    flock --wait 3600 9 || fail "a backup has been running for an hour."
+fi
 check_whole "$name"
 database_settings
 scratch=$(mktemp -d)
@@ -77,6 +85,10 @@ used=$(psql_quietly --command="$USED" 2>"$scratch/errors") ||
     fail "PostgreSQL does not answer as it should: $(one_line "$scratch/errors")"
 if [ "$used" != 0 ] && [ -z "$replace" ]; then
     fail "the database $PGDATABASE on $PGHOST is not empty ($used tables and the like), so nothing is restored into it."
+fi
+if [ -n "$check" ]; then
+    printf '%s: %s is whole, and could be restored into %s on %s.\n' "${0##*/}" "$name" "$PGDATABASE" "$PGHOST"
+    exit
 fi
 started=$(date +%s)
 script 2>"$scratch/script-errors" | psql_quietly --file=- >/dev/null 2>"$scratch/errors" ||

@@ -290,13 +290,24 @@ async def test_rows_that_are_not_those_of_the_manifest_are_not_kept(
     assert await tables(empty) == 0
 
 
-async def test_a_database_with_tables_is_not_restored_into(scripts: Scripts) -> None:
+@pytest.mark.parametrize("option", [[], ["--check"]])
+async def test_a_database_with_tables_is_not_restored_into(scripts: Scripts, option: list[str]) -> None:
     await scripts.back_up()
     before = await rows(scripts.url)
-    ended = await scripts.run("restore.sh")
+    ended = await scripts.run("restore.sh", *option)
     assert ended.status == 1
     assert "is not empty" in ended.errors
     assert await rows(scripts.url) == before
+
+
+async def test_a_check_says_what_would_be_done_and_does_nothing(
+    scripts: Scripts, empty: asyncpg.Connection, empty_database: str
+) -> None:
+    name = await scripts.back_up()
+    ended = await scripts.run("restore.sh", "--check", url=empty_database)
+    assert (ended.status, ended.errors) == (0, "")
+    assert f"{name} is whole, and could be restored" in ended.output
+    assert await tables(empty) == 0
 
 
 async def test_what_is_there_is_replaced_only_by_who_says_so_twice(
@@ -395,20 +406,44 @@ async def test_sigterm_ends_a_backup_at_once_and_nothing_is_left_of_it(scripts: 
     assert scripts.files() == set()
 
 
-async def test_the_password_comes_from_a_secret_file_unless_the_environment_has_it(scripts: Scripts) -> None:
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, "db|-|todo|from the file|todo|-|-"),
+        ({"PGPASSWORD": "from outside"}, "db|-|todo|from outside|todo|-|-"),
+        ({"PGPASSWORD": "", "PGSSLMODE": "", "PGHOST": ""}, "db|-|todo|from the file|todo|-|-"),
+        ({"DATABASE_URL": "postgresql://todo:inside@db:5432/todo"}, "db|5432|todo|from the file|todo|-|-"),
+        ({"DATABASE_URL": "postgres://l%40n@[::1]/a%20b", "PGDATABASE": "c"}, "::1|-|l@n|from the file|c|-|-"),
+        (
+            {"DATABASE_URL": "postgresql+asyncpg://u@rds.example/d?sslmode=verify-full&sslrootcert=/run/secrets/ca"},
+            "rds.example|-|u|from the file|d|verify-full|/run/secrets/ca",
+        ),
+        ({"DATABASE_URL": "postgresql://u:p%2Fw@/d?host=/run/p", "SECRETS": "/none"}, "/run/p|-|u|p/w|d|-|-"),
+    ],
+)
+async def test_the_database_comes_from_a_url_from_libpqs_variables_and_its_password_from_a_secret_file(
+    scripts: Scripts, given: dict[str, str], found: str
+) -> None:
     secrets = scripts.directory.with_name("secrets")
     secrets.mkdir()
     (secrets / "database_password").write_text("from the file\n", encoding="utf-8")
-    print_password = f'. {OPS}/backup-common.sh; database_settings; printf "%s" "$PGPASSWORD"'
-    for given, expected in (("", "from the file"), ("from outside", "from outside")):
-        process = await asyncio.create_subprocess_exec(
-            "bash",
-            "-euc",
-            print_password,
-            env={"PATH": "/usr/bin:/bin", "SECRETS": str(secrets), "PGPASSWORD": given},
-            stdout=asyncio.subprocess.PIPE,
-        )
-        assert (await process.communicate())[0].decode() == expected
+    names = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT")
+    show = "|".join(f"${{{name}-{'-'}}}" for name in names)
+    process = await asyncio.create_subprocess_exec(
+        "bash",
+        "-euc",
+        f'. {OPS}/backup-common.sh; database_settings; printf %s "{show}"',
+        env={"PATH": "/usr/bin:/bin", "SECRETS": str(secrets), **given},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert (await process.communicate())[0].decode() == found
+
+
+@pytest.mark.parametrize("url", ["mysql://todo@db/todo", "postgresql://todo@db/todo?target_session_attrs=any"])
+async def test_a_url_that_is_not_understood_gets_a_sentence(scripts: Scripts, url: str) -> None:
+    ended = await scripts.run("backup.sh", DATABASE_URL=url)
+    assert (ended.status, ended.output, ended.errors.count("\n")) == (1, "", 1)
+    assert ended.errors.startswith("backup.sh: DATABASE_URL ")
 
 
 async def test_an_upload_gets_each_file_the_dump_last(scripts: Scripts) -> None:
