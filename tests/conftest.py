@@ -40,7 +40,7 @@ from todo_core.settings import (
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 _numbers = itertools.count(1)
-SETTINGS = {"DATABASE", "REDIS", "TOKEN", "CACHE", "API", "WORKER", "EMAIL", "WEBHOOK", "PUBLIC"}
+SETTINGS = {"DATABASE", "REDIS", "TOKEN", "CACHE", "API", "WORKER", "EMAIL", "WEBHOOK", "PUBLIC", "WATCH"}
 TEST_KEYS = "test:0123456789abcdef0123456789abcdef0123456789abcdef"
 
 

@@ -2,20 +2,24 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from todo_core.settings_api import ApiSettings, RateLimitSettings
 from todo_core.settings_delivery import EmailSettings, StreamSettings, WebhookSettings, WorkerSettings
 from todo_core.settings_source import Concern, ConfigurationError, variable_name
+from todo_core.settings_watch import WatchSettings
 
 __all__ = [
+    "ApiSettings",
     "ConfigurationError",
     "EmailSettings",
+    "RateLimitSettings",
     "StreamSettings",
+    "WatchSettings",
     "WebhookSettings",
     "WorkerSettings",
     "variable_name",
@@ -179,39 +183,6 @@ class TokenSettings(Concern):
         return keys
 
 
-class ApiSettings(Concern):
-    """The HTTP door."""
-
-    model_config = SettingsConfigDict(env_prefix="API_")
-
-    docs_enabled: bool = Field(True, description="serve /docs, /redoc and /openapi.json")
-    max_body_bytes: int = Field(1_048_576, ge=1_024, description="bytes of the largest request body; beyond, 413")
-    cors_origins: str = Field("", description="comma-separated origins whose pages may call the API; * for any")
-    metrics_port: int = Field(0, ge=0, le=65_535, description="where Prometheus finds the API's metrics; 0: nowhere")
-    metrics_host: str = Field("127.0.0.1", description="the address that this port is opened on")
-    metrics_dir: Path = Field(
-        Path("/tmp/todo-api-metrics"),  # noqa: S108 - a place for counters, nothing that is trusted
-        description="where the processes that share this port leave their counters; lost at no cost",
-    )
-
-    @property
-    def origins(self) -> list[str]:
-        """The origins as a list."""
-        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
-
-
-class RateLimitSettings(Concern):
-    """How often one address may try passwords. Requests as such are limited by the proxy, where it costs least."""
-
-    model_config = SettingsConfigDict(env_prefix="RATE_LIMIT_")
-
-    enabled: bool = Field(True, description="false: no limits")
-    sign_in_failures: int = Field(20, ge=1, description="failed sign-ins that one address may make on one name")
-    sign_in_window_seconds: int = Field(900, ge=1, description="seconds within which failures count")
-    registrations: int = Field(60, ge=1, description="accounts that one address may open")
-    registration_window_seconds: int = Field(3_600, ge=1, description="seconds within which registrations count")
-
-
 class Settings:
     """All of them. `Settings.load()` reads them; a test passes those that it wants to differ."""
 
@@ -228,6 +199,7 @@ class Settings:
         EmailSettings,
         WebhookSettings,
         StreamSettings,
+        WatchSettings,
     )
 
     def __init__(self, *overrides: Concern) -> None:
@@ -244,6 +216,7 @@ class Settings:
         self.email = _pick(EmailSettings, given)
         self.webhooks = _pick(WebhookSettings, given)
         self.streams = _pick(StreamSettings, given)
+        self.watch = _pick(WatchSettings, given)
         if self.runtime.environment == "production":
             self._refuse_in_production()
 
@@ -286,6 +259,18 @@ class Settings:
 
 
 _S = TypeVar("_S", bound=Concern)
+
+
+def load_one(concern: type[_S]) -> _S:
+    """Read one concern alone, for a process that needs no more, and so none of the secrets.
+
+    Raises:
+        ConfigurationError: as `Settings.load()`.
+    """
+    try:
+        return concern()
+    except ValidationError as error:
+        raise ConfigurationError(_sentences(error)) from error
 
 
 def _pick(concern: type[_S], given: Mapping[type[Concern], Concern]) -> _S:

@@ -1,0 +1,41 @@
+"""The settings of the HTTP door."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from todo_core.settings_source import Concern
+
+
+class ApiSettings(Concern):
+    """The HTTP door."""
+
+    model_config = SettingsConfigDict(env_prefix="API_")
+
+    docs_enabled: bool = Field(True, description="serve /docs, /redoc and /openapi.json")
+    max_body_bytes: int = Field(1_048_576, ge=1_024, description="bytes of the largest request body; beyond, 413")
+    cors_origins: str = Field("", description="comma-separated origins whose pages may call the API; * for any")
+    metrics_port: int = Field(0, ge=0, le=65_535, description="where Prometheus finds the API's metrics; 0: nowhere")
+    metrics_host: str = Field("127.0.0.1", description="the address that this port is opened on")
+    metrics_dir: Path = Field(
+        Path("/tmp/todo-api-metrics"),  # noqa: S108 - a place for counters, nothing that is trusted
+        description="where the processes that share this port leave their counters; lost at no cost",
+    )
+
+    @property
+    def origins(self) -> list[str]:
+        """The origins as a list."""
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+
+
+class RateLimitSettings(Concern):
+    """How often one address may try passwords. Requests as such are limited by the proxy, where it costs least."""
+
+    model_config = SettingsConfigDict(env_prefix="RATE_LIMIT_")
+
+    enabled: bool = Field(True, description="false: no limits")
+    sign_in_failures: int = Field(20, ge=1, description="failed sign-ins that one address may make on one name")
+    sign_in_window_seconds: int = Field(900, ge=1, description="seconds within which failures count")
+    registrations: int = Field(60, ge=1, description="accounts that one address may open")
+    registration_window_seconds: int = Field(3_600, ge=1, description="seconds within which registrations count")

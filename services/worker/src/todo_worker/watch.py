@@ -1,0 +1,179 @@
+"""`python -m todo_worker.watch`: tells Prometheus when the certificate ends, and when the last backup was made.
+
+No process of the product can tell that of itself: the certificate is nginx's, and a backup that was not made says
+nothing. It looks when it is asked, so that no number is older than its scrape. It needs no secret and no database.
+
+    python -m todo_worker.watch            # GET /metrics, GET /livez, POST /alerts
+    python -m todo_worker.watch --alive    # 0 while that answers. For probes
+
+`/alerts` takes what Alertmanager sends to a webhook and writes a line in the log for each: somewhere to go until an
+operator names a better place.
+"""
+
+import http.client
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import orjson
+import structlog
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from todo_core import logs
+from todo_core.settings import ConfigurationError, RuntimeSettings, WatchSettings, load_one
+from todo_worker.watched import Backups, Certificate
+
+_LONGEST_LOOK_SECONDS = 60.0
+_LARGEST_BODY = 1_048_576
+_log = structlog.get_logger(__name__)
+
+
+class Watcher(ThreadingHTTPServer):
+    """Answers Prometheus, probes and Alertmanager."""
+
+    daemon_threads = True
+
+    def __init__(self, settings: WatchSettings) -> None:
+        self.registry = CollectorRegistry()
+        if settings.tls_host_and_port is not None:
+            self.registry.register(Certificate(settings.tls_host_and_port, settings.tls_name, settings.timeout_seconds))
+        if settings.backup_dir is not None:
+            self.registry.register(Backups(settings.backup_dir))
+        self._looks: dict[int, float] = {}
+        if ":" in settings.metrics_host:
+            self.address_family = socket.AF_INET6
+        super().__init__((settings.metrics_host, settings.metrics_port), _Handler)
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Keep in mind since when."""
+        thread = threading.get_ident()
+        self._looks[thread] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._looks[thread]
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a look takes too long: a folder of a server that is gone, say."""
+        return any(time.monotonic() - since > _LONGEST_LOOK_SECONDS for since in list(self._looks.values()))
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Watcher
+    timeout = 30
+
+    def do_GET(self) -> None:
+        if self.path == "/livez":
+            self._answer(HTTPStatus.OK, b"alive\n")
+        elif self.path == "/metrics":
+            with self.server.looking():
+                page = generate_latest(self.server.registry)
+            self._answer(HTTPStatus.OK, page, CONTENT_TYPE_LATEST)
+        else:
+            self._answer(HTTPStatus.NOT_FOUND)
+
+    def do_POST(self) -> None:
+        if self.path != "/alerts":
+            self._answer(HTTPStatus.NOT_FOUND)
+            return
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or int(length) > _LARGEST_BODY:
+            self._answer(HTTPStatus.BAD_REQUEST)
+            return
+        try:
+            alerts = [_fields(alert) for alert in orjson.loads(self.rfile.read(int(length)))["alerts"]]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            self._answer(HTTPStatus.BAD_REQUEST)
+            return
+        for alert in alerts:
+            _log.warning("alert", **alert)
+        self._answer(HTTPStatus.OK)
+
+    def _answer(self, status: HTTPStatus, body: bytes = b"", content_type: str = "text/plain; charset=utf-8") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the interface
+        """Say nothing: a line for each scrape would bury the alerts."""
+
+
+def _fields(alert: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "state": alert["status"],
+        "alert": alert["labels"]["alertname"],
+        "severity": alert["labels"].get("severity"),
+        "summary": alert.get("annotations", {}).get("summary"),
+        "starts_at": alert.get("startsAt"),
+    }
+
+
+def serve(settings: WatchSettings) -> int:
+    """Answer until SIGTERM; the exit status."""
+    try:
+        watcher = Watcher(settings)
+    except OSError as error:
+        where = f"{settings.metrics_host}:{settings.metrics_port}"
+        print(f"WATCH_METRICS_PORT: cannot listen on {where}: {error.strerror}.", file=sys.stderr)
+        return 1
+    asked_to_stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked_to_stop.set())
+    with watcher:
+        answering = threading.Thread(target=watcher.serve_forever, name="watcher", daemon=True)
+        answering.start()
+        _log.info("watching", port=settings.metrics_port)
+        # Docker restarts nothing for being unhealthy: a process that cannot go on has to end.
+        while answering.is_alive() and not watcher.hangs:
+            if asked_to_stop.wait(1.0):
+                watcher.shutdown()
+                return 0
+    _log.critical("watcher_stuck")
+    return 1
+
+
+def alive(settings: WatchSettings) -> int:
+    """Ask the watcher of this machine, and say on standard error what is wrong."""
+    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1"}.get(settings.metrics_host, settings.metrics_host)  # noqa: S104
+    connection = http.client.HTTPConnection(host, settings.metrics_port, timeout=settings.timeout_seconds)
+    try:
+        connection.request("GET", "/livez")
+        if connection.getresponse().status == HTTPStatus.OK:
+            return 0
+        print("/livez does not answer as the watcher does.", file=sys.stderr)
+    except (OSError, http.client.HTTPException) as error:
+        print(f"/livez does not answer: {error}", file=sys.stderr)
+    finally:
+        connection.close()
+    return 1
+
+
+def main() -> int:
+    """Serve, or ask."""
+    try:
+        settings = load_one(WatchSettings)
+        if sys.argv[1:] == ["--alive"]:
+            return alive(settings)
+        if sys.argv[1:]:
+            print("usage: python -m todo_worker.watch [--alive]", file=sys.stderr)
+            return 2
+        logs.configure(load_one(RuntimeSettings))
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return serve(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
