@@ -55,7 +55,7 @@ remember() {
 lead_requests() {
     printf '%s\n' "$@" | docker compose exec -T nginx sh -c \
         'cat >/etc/nginx/conf.d/upstream.new && mv /etc/nginx/conf.d/upstream.new /etc/nginx/conf.d/upstream.inc &&
-         nginx -c /etc/nginx/todo/nginx.conf -t -q && nginx -c /etc/nginx/todo/nginx.conf -s reload'
+         nginx -c /etc/nginx/todo/nginx.conf -t -q && nginx -c /etc/nginx/todo/nginx.conf -s reload 2>/dev/null'
 }
 
 RESOLVED='server api:8000 resolve fail_timeout=2s;'
@@ -89,12 +89,11 @@ replace() {
     ((count)) || { say "$service: none is running, none is replaced"; return; }
     say "$service: starting $count beside the $count that run"
     docker compose --progress quiet up --detach --no-deps --no-recreate --no-build --scale "$service=$((2 * count))" "$service"
-    mapfile -t new < <(running "$service" | grep -v -x -F -f <(printf '%s\n' "${old[@]}") || true)
+    # Those that have stopped again are among them.
+    mapfile -t new < <(docker compose ps --all --quiet "$service" | grep -v -x -F -f <(printf '%s\n' "${old[@]}") || true)
     if ((${#new[@]} != count)) || ! healthy "$HEALTHY_SECONDS" "${new[@]}"; then
-        for id in "${new[@]}"; do docker logs --tail 20 "$id" >&2 || true; done
-        # Also those that have stopped: everything that was not there before.
-        docker compose ps --all --quiet "$service" | grep -v -x -F -f <(printf '%s\n' "${old[@]}") |
-            xargs --no-run-if-empty docker rm --force >/dev/null
+        for id in "${new[@]}"; do docker logs --tail 10 "$id" >&2 || true; done
+        if ((${#new[@]})); then docker rm --force "${new[@]}" >/dev/null; fi
         give_up "$service: the new ones did not become healthy within $HEALTHY_SECONDS s. The old ones go on; nothing was replaced."
     fi
     say "$service: the new ones are healthy"
