@@ -13,6 +13,7 @@ tls=/etc/nginx/tls
 : "${NGINX_SIGN_IN_BURST:=20}" "${NGINX_SIGN_INS_PER_SECOND:=2}"    # of these, to /token and /users
 : "${NGINX_CONNECTIONS:=100}"                                       # requests of one address under way, streams included
 : "${NGINX_MAX_BODY_BYTES:=1048576}"                                # as the API's API_MAX_BODY_BYTES
+: "${NGINX_ANSWER_SECONDS:=30}"                                      # how long the API may take to begin its answer
 : "${NGINX_HTTPS_PORT:=443}"                                        # the port that people see
 : "${NGINX_HSTS_SECONDS:=63072000}"                                 # how long a browser may refuse plain HTTP
 : "${NGINX_RESOLVER:=127.0.0.11}"                                   # Docker's own DNS
@@ -39,7 +40,7 @@ fill_templates() {
         [ -z "$NGINX_TRUSTED_PROXIES" ] || echo 'real_ip_header X-Forwarded-For; real_ip_recursive on;'
     } >"$rendered/trusted.inc"
     export NGINX_BURST NGINX_REQUESTS_PER_SECOND NGINX_SIGN_IN_BURST NGINX_SIGN_INS_PER_SECOND NGINX_CONNECTIONS \
-        NGINX_MAX_BODY_BYTES NGINX_HTTPS_PORT NGINX_HTTPS_SUFFIX NGINX_HSTS_SECONDS NGINX_RESOLVER \
+        NGINX_MAX_BODY_BYTES NGINX_ANSWER_SECONDS NGINX_HTTPS_PORT NGINX_HTTPS_SUFFIX NGINX_HSTS_SECONDS NGINX_RESOLVER \
         NGINX_CERTIFICATE NGINX_CERTIFICATE_KEY
     # Only our own names: nginx's variables look the same.
     names=$(env | sed -n 's/^\(NGINX_[A-Z_]*\)=.*/${\1}/p')
