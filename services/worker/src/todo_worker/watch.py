@@ -135,10 +135,11 @@ def serve(settings: WatchSettings) -> int:
         answering.start()
         _log.info("watching", port=settings.metrics_port)
         # Docker restarts nothing for being unhealthy: a process that cannot go on has to end.
-        while answering.is_alive() and not watcher.hangs:
-            if asked_to_stop.wait(1.0):
-                watcher.shutdown()
-                return 0
+        while answering.is_alive() and not watcher.hangs and not asked_to_stop.wait(1.0):
+            pass
+        watcher.shutdown()
+    if asked_to_stop.is_set():
+        return 0
     _log.critical("watcher_stuck")
     return 1
 
