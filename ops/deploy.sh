@@ -32,8 +32,13 @@ mkdir -p .local
 exec 9>".local/deploy-${COMPOSE_PROJECT_NAME:-default}.lock"
 flock --nonblock 9 || give_up "Another deploy is under way."
 
+# image_of SERVICE: the image that Compose looks for. `config --images SERVICE` also lists those of what it depends on,
+# in any order.
 image_of() {
-    docker compose config --images "$1" | head -1
+    docker compose config | awk -v service="  $1:" '
+        /^[a-z]/ { services = $0 == "services:" }
+        services && /^  [^ ]/ { here = $0 == service }
+        here && $1 == "image:" { print $2; exit }'
 }
 
 # rollback_name SERVICE: what its image of before is called. Local, and in no registry.
