@@ -9,6 +9,11 @@ here=/etc/nginx/todo
 rendered=/etc/nginx/conf.d
 tls=/etc/nginx/tls
 
+# nginx runs on a copy of what it was started with. A `git pull` that changes these files under it is for its next start:
+# half of one must not keep it from taking up a new certificate.
+origin=$(dirname "$0")
+[ "$origin" = "$here" ] || cp -r "$origin/." "$here/"
+
 : "${NGINX_BURST:=200}" "${NGINX_REQUESTS_PER_SECOND:=50}"          # requests of one address: at once, and a second
 : "${NGINX_SIGN_IN_BURST:=20}" "${NGINX_SIGN_INS_PER_SECOND:=2}"    # of these, to /token and /users
 : "${NGINX_CONNECTIONS:=100}"                                       # requests of one address under way, streams included
