@@ -46,6 +46,7 @@ async def run(stack: Stack, *, quick: bool) -> tuple[dict[str, object], list[Rat
         ratios = [ratio for sort in DEPTHS for ratio in _ratios(sort, samples)]
         print(*ratios, sep="\n")
         print(await _offset_for_context(connection, account))
+        print(await _disk(connection))
     finally:
         await connection.close()
     return report.as_json(samples, ratios), ratios
@@ -124,3 +125,11 @@ async def _offset_for_context(connection: asyncpg.Connection, account: Account) 
             times.append((perf_counter() - began) * 1e3)
         cells.append(f"page {page:,} {median(times):.1f} ms")
     return f"For context, OFFSET in PostgreSQL alone, by -created_at: {', '.join(cells)}"
+
+
+async def _disk(connection: asyncpg.Connection) -> str:
+    """What a todo takes on disk, its indexes included."""
+    size, indexes, count = await connection.fetchrow(
+        "SELECT pg_total_relation_size('todos'), pg_indexes_size('todos'), (SELECT count(*) FROM todos)"
+    )
+    return f"A todo takes {size / count:.0f} bytes, {indexes / count:.0f} of them in indexes."
