@@ -9,6 +9,7 @@ import re
 import secrets
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -33,9 +34,13 @@ class CommandFailed(AssertionError):
 
 
 async def run(
-    *command: str, env: Mapping[str, str] | None = None, stdin: str | None = None, seconds: float = 120
+    *command: str,
+    env: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+    seconds: float = 120,
+    with_errors: bool = False,
 ) -> str:
-    """What a command prints.
+    """What a command prints on standard output; `with_errors`, on standard error as well.
 
     Raises:
         CommandFailed: it failed, or took too long.
@@ -46,7 +51,7 @@ async def run(
         env=env,
         stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT if with_errors else asyncio.subprocess.PIPE,
     )
     try:
         async with asyncio.timeout(seconds):
@@ -133,12 +138,15 @@ class Stack:
         self.ca.write_text(await self.inside("nginx", "cat", "/etc/nginx/tls/ca.pem"))
 
     async def healthy(self, seconds: float) -> None:
-        """Until every container runs and is healthy, with nobody's help."""
+        """Until every container runs and is healthy, with nobody's help, and nginx has found the API for good."""
+        deadline = time.monotonic() + seconds
 
         async def all_are() -> bool:
             return all(state == "running healthy" for state in (await self.states()).values())
 
         await until(all_are, seconds, "all containers healthy")
+        async with self.client() as http:
+            await _answers(http, deadline - time.monotonic(), for_good=3.0)
 
     async def states(self) -> dict[str, str]:
         """How each lasting container is, by its name."""
@@ -168,9 +176,21 @@ class Stack:
         """What PostgreSQL answers, unaligned and without headings."""
         return (await self.inside("db", "psql", "-U", "todo", "-d", "todo", "-qAt", "-c", statement)).strip()
 
+    async def docker(self, *arguments: str) -> str:
+        """What `docker` prints."""
+        return await run("docker", *arguments)
+
     async def lines(self, service: str) -> list[dict[str, Any]]:
-        """A service's log, as far as it is JSON."""
-        text = await self.compose("logs", "--no-log-prefix", "--no-color", service)
+        """The log of a service's only container, as far as it is JSON."""
+        return await self.lines_of((await self.container(service))["Id"])
+
+    async def log_of(self, container: str) -> str:
+        """All that a container has said."""
+        return await run("docker", "logs", container, with_errors=True)
+
+    async def lines_of(self, container: str) -> list[dict[str, Any]]:
+        """A container's log, as far as it is JSON."""
+        text = await self.log_of(container)
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
     def tls(self) -> ssl.SSLContext:
@@ -234,7 +254,7 @@ class Stack:
         )
         try:
             async with self.client(base_url=f"https://localhost:{port}") as http:
-                await _answers(http)
+                await _answers(http, 20)
             yield f"https://localhost:{port}", name
         finally:
             await run("docker", "rm", "--force", "--volumes", name)
@@ -247,11 +267,18 @@ class Stack:
             await run("docker", "image", "rm", *own)
 
 
-async def _answers(http: httpx.AsyncClient) -> None:
-    async def does() -> bool:
-        try:
-            return (await http.get("/livez")).status_code < 500
-        except httpx.TransportError:
-            return False
+async def _answers(http: httpx.AsyncClient, seconds: float, *, for_good: float = 0.0) -> None:
+    """Until the API answers, and has done so for a while: nginx may yet hear that its name was gone (`valid=2s`)."""
+    since: float | None = None
 
-    await until(does, 20, f"an answer from {http.base_url}")
+    async def does() -> bool:
+        nonlocal since
+        try:
+            well = (await http.get("/livez")).status_code < 500
+        except httpx.TransportError:
+            well = False
+        now = time.monotonic()
+        since = (now if since is None else since) if well else None
+        return since is not None and now - since >= for_good
+
+    await until(does, seconds, f"the API answers at {http.base_url}")
