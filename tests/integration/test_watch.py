@@ -171,12 +171,13 @@ def test_the_end_of_the_certificate_is_told_whether_or_not_anybody_would_trust_i
         }
 
 
-def test_it_is_the_certificate_of_the_name_that_is_asked_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", [{"WATCH_TLS_NAME": "b.example"}, {"PUBLIC_URL": "https://b.example:8443/"}])
+def test_it_is_the_certificate_of_the_name_that_is_asked_for(setting: dict[str, str], tmp_path: Path) -> None:
     one, other = NOON + timedelta(days=10), NOON + timedelta(days=20)
     servers = {"b.example": make_certificate(tmp_path, "b.example", other)}
     with (
         tls_server(make_certificate(tmp_path, "a.example", one), **servers) as address,
-        watching(tmp_path, WATCH_TLS_ADDRESS=address, WATCH_TLS_NAME="b.example") as watcher,
+        watching(tmp_path, WATCH_TLS_ADDRESS=address, **setting) as watcher,
     ):
         assert watcher.scrape()["todo_certificate_expiry_timestamp_seconds"] == other.timestamp()
 
@@ -291,7 +292,7 @@ def test_a_watcher_whose_look_never_ends_ends_itself(monkeypatch: pytest.MonkeyP
 
         asking = threading.Thread(target=ask)
         asking.start()
-        assert watch.serve(settings) == 1
+        assert watch.serve(settings, "http://localhost") == 1
         asking.join()
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from todo_worker.app import create_app
 from todo_worker.beat import Scheduler
 from todo_worker.runtime import Runtime
 
-StartRuntime = Callable[[Settings], Runtime]
+StartRuntime = Callable[..., Runtime]
 
 
 @pytest.fixture
@@ -29,8 +30,8 @@ async def start_runtime(office: Office) -> AsyncIterator[StartRuntime]:
     """Starts runtimes that end with the test."""
     started: list[Runtime] = []
 
-    def start(settings: Settings) -> Runtime:
-        made = Runtime(settings, create_app(settings), CollectorRegistry())
+    def start(settings: Settings, registry: CollectorRegistry | None = None) -> Runtime:
+        made = Runtime(settings, create_app(settings), registry or CollectorRegistry())
         made.start()
         started.append(made)
         return made
@@ -126,12 +127,15 @@ async def test_a_process_says_how_it_goes(
     monkeypatch.setattr(runtime, "_BACKLOG_SECONDS", 0.02)
     monkeypatch.setattr(runtime, "_LINE_SECONDS", 0.02)
     await office.remind(await office.account())
+    registry, before = CollectorRegistry(), time.time()
     with capture_logs() as lines:
-        start_runtime(settings_of(office, tmp_path)).dispatch_due()
+        start_runtime(settings_of(office, tmp_path), registry).dispatch_due()
         await office.settled()
         await eventually(lambda: any(line.get("sent.inbox") == 1 for line in lines))
     states = [line for line in lines if line["event"] == "worker_state"]
     assert all("oldest_delivery_seconds" in line for line in states)
+    assert registry.get_sample_value("todo_ticks_total") == 1
+    assert before <= (registry.get_sample_value("todo_backlog_timestamp_seconds") or 0) <= time.time()
 
 
 async def test_a_process_whose_parent_is_gone_stops(

@@ -19,7 +19,7 @@ class WatchSettings(Concern):
     metrics_port: int = Field(9_000, ge=1, le=65_535, description="where Prometheus finds what the watcher sees")
     metrics_host: str = Field("127.0.0.1", description="the address that this port is opened on")
     tls_address: str = Field("", description="host:port whose certificate is looked at; without one, none is")
-    tls_name: str = Field("", description="the server name to ask for there; without one, the host")
+    tls_name: str = Field("", description="the server name to ask for there; without one, that of PUBLIC_URL")
     backup_dir: Path | None = Field(None, description="the folder whose backups are looked at; without one, none are")
     timeout_seconds: float = Field(5.0, gt=0, le=60, description="seconds to connect, or for one answer")
 

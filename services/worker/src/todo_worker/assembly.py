@@ -76,6 +76,7 @@ def assemble(
             resolver=resolver,
         ),
     ]
+    metrics.expect(channel.name for channel in channels)
     database = settings.database
     pump = Pump(
         dispatch,

@@ -1,5 +1,6 @@
 """What the worker tells of itself: counters that Prometheus reads, and once a minute as a line in the log."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -7,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from todo_core import clock
 from todo_core.reminders.dispatch import Backlog, Delivery, Outcome
 
+_OUTCOMES = ("sent", "retried", "dead", "cancelled")
 _LATENESS = (0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3_600, 21_600, 86_400)
 
 
@@ -14,6 +16,7 @@ class Metrics:
     """One process's. With PROMETHEUS_MULTIPROC_DIR set, those of all processes are added up by whoever serves them."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.ticks = Counter("todo_ticks", "Ticks of beat that reached a worker", registry=registry)
         self.claimed = Counter("todo_reminders_claimed", "Reminders that came due and were claimed", registry=registry)
         self.outcomes = Counter(
             "todo_deliveries",
@@ -58,7 +61,21 @@ class Metrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
+        self.backlog_seen = Gauge(
+            "todo_backlog_timestamp_seconds",
+            "When a worker last saw what is due and waits",
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
         self._line: dict[str, float] = {}
+
+    def expect(self, channels: Iterable[str]) -> None:
+        """Begin at nought: Prometheus sees no increase in a counter that appears with its first event."""
+        for channel in channels:
+            for outcome in _OUTCOMES:
+                self.outcomes.labels(channel, outcome)
+            self.leases_expired.labels(channel)
+            self.fences_lost.labels(channel)
 
     def settled(self, delivery: Delivery, outcome: Outcome) -> None:
         """An outcome has been written down."""
@@ -85,6 +102,7 @@ class Metrics:
         """What is still waiting."""
         self.oldest_reminder.set(backlog.oldest_reminder_seconds)
         self.oldest_delivery.set(backlog.oldest_delivery_seconds)
+        self.backlog_seen.set_to_current_time()
         self._line["oldest_reminder_seconds"] = round(backlog.oldest_reminder_seconds, 3)
         self._line["oldest_delivery_seconds"] = round(backlog.oldest_delivery_seconds, 3)
 

@@ -60,6 +60,7 @@ class Runtime:
     def dispatch_due(self) -> None:
         """Claim and send what is due."""
         _log.debug("tick")
+        self._metrics.ticks.inc()
         self._submit(self._dispatch_due())
 
     def deliver(self, delivery_ids: list[str]) -> None:

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 import structlog
@@ -40,10 +41,11 @@ class Watcher(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, settings: WatchSettings) -> None:
+    def __init__(self, settings: WatchSettings, public_url: str) -> None:
         self.registry = CollectorRegistry()
         if settings.tls_host_and_port is not None:
-            self.registry.register(Certificate(settings.tls_host_and_port, settings.tls_name, settings.timeout_seconds))
+            name = settings.tls_name or urlsplit(public_url).hostname or settings.tls_host_and_port[0]
+            self.registry.register(Certificate(settings.tls_host_and_port, name, settings.timeout_seconds))
         if settings.backup_dir is not None:
             self.registry.register(Backups(settings.backup_dir))
         self._looks: dict[int, float] = {}
@@ -119,10 +121,10 @@ def _fields(alert: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def serve(settings: WatchSettings) -> int:
+def serve(settings: WatchSettings, public_url: str) -> int:
     """Answer until SIGTERM; the exit status."""
     try:
-        watcher = Watcher(settings)
+        watcher = Watcher(settings, public_url)
     except OSError as error:
         where = f"{settings.metrics_host}:{settings.metrics_port}"
         print(f"WATCH_METRICS_PORT: cannot listen on {where}: {error.strerror}.", file=sys.stderr)
@@ -169,11 +171,12 @@ def main() -> int:
         if sys.argv[1:]:
             print("usage: python -m todo_worker.watch [--alive]", file=sys.stderr)
             return 2
-        logs.configure(load_one(RuntimeSettings))
+        runtime = load_one(RuntimeSettings)
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 1
-    return serve(settings)
+    logs.configure(runtime)
+    return serve(settings, runtime.public_url)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ class Certificate(Collector):
 
     def __init__(self, address: tuple[str, int], name: str, timeout: float) -> None:
         self._address = address
-        self._name = name or address[0]
+        self._name = name
         self._timeout = timeout
 
     def collect(self) -> Iterator[Metric]:
