@@ -113,6 +113,30 @@ rollback: ## Put the images of before the last deploy back, the same way; the da
 replace-proxy: ## Start nginx anew from its image, and measure the gap (a deploy only reloads it)
 	@ops/replace-proxy.sh
 
+.PHONY: backup
+backup: ## Back up the stack's database now (every day: make up PROFILES=backup)
+	@ops/backups.sh make
+
+.PHONY: backups
+backups: ## List the backups there are, with age and size
+	@ops/backups.sh list
+
+.PHONY: restore
+restore: ## Put a backup in place of what the database holds: make restore BACKUP=todo-... CONFIRM=yes (none named: the newest)
+	@CONFIRM=$(CONFIRM) ops/backups.sh restore $(BACKUP)
+
+.PHONY: rehearse-restore
+rehearse-restore: ## Back up, restore into an empty stack beside this one, compare rows and checksums, see damaged copies refused
+	@ops/rehearse-restore.sh $(BACKUP)
+
+.PHONY: secrets
+secrets: ## Make production's secrets in ./secrets, those that are not there yet
+	@ops/make-secrets.sh
+
+.PHONY: rotate-secrets
+rotate-secrets: ## Sign with a new token key, nobody signed out; 15 minutes later the same with DROP_OLD=1 (WHAT=database: its password)
+	@DROP_OLD=$(DROP_OLD) WHAT=$(WHAT) ops/rotate-secrets.sh
+
 .PHONY: public-images
 public-images: ## List every public image that the stack and its builds name, one a line (make -s public-images)
 	@ops/public-images.sh
