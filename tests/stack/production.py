@@ -1,0 +1,114 @@
+"""The production set, started as on a host: images by tag, secrets as files, and nobody in the hosts file but us."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from tests.stack.stack import Stack, run
+
+DOMAIN = "todo.example.test"
+FILES = ("compose.yaml", "compose.prod.yaml")
+OPTIONAL_SECRETS = ("email_password", "database_ca", "redis_ca")
+
+
+def make_secrets(folder: Path, **given: str) -> dict[str, str]:
+    """The files of ./secrets, and what is in them."""
+    content = {
+        "database_password": secrets.token_hex(16),
+        "redis_password": secrets.token_hex(16),
+        "token_keys": f"test:{secrets.token_hex(32)}",
+        **dict.fromkeys(OPTIONAL_SECRETS, ""),
+        **given,
+    }
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for name, text in content.items():
+        path = folder / name
+        path.unlink(missing_ok=True)
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o444)
+    return content
+
+
+@contextmanager
+def domain_is_here() -> Iterator[None]:
+    """For this process, as a line in the hosts file would have it for all: the domain is this machine."""
+    look_up = socket.getaddrinfo
+
+    def with_ours(host: Any, *arguments: Any, **options: Any) -> Any:
+        return look_up("127.0.0.1" if host in (DOMAIN, DOMAIN.encode()) else host, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", with_ours)
+        yield
+
+
+@dataclass
+class Production(Stack):
+    """compose.yaml with compose.prod.yaml on top. `ca` is whom its clients trust."""
+
+    folder: Path = field(kw_only=True)
+    """Of this test: secrets and what servers need."""
+    extra_files: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ("db", "redis")
+
+    @property
+    def base_url(self) -> str:
+        """Where people reach it."""
+        return f"https://{DOMAIN}:{self.https_port}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What a host's .env would say, and free ports."""
+        return super().env | {
+            "COMPOSE_FILE": os.pathsep.join((*FILES, *self.extra_files)),
+            "COMPOSE_PROFILES": ",".join(self.profiles),
+            "PUBLIC_URL": self.base_url,
+            "SECRETS_DIR": str(self.folder / "secrets"),
+            "BIND_ADDRESS": "127.0.0.1",
+            "PULL_POLICY": "never",
+            "EMAIL_HOST": "",
+            "WEBHOOK_ALLOWED_NETWORKS": "",
+            **self.overrides,
+        }
+
+    async def build(self) -> None:
+        """The images under this test's tag, as whoever pushes them to a registry does: from compose.yaml alone."""
+        services = ("api", "worker", "acme")
+        await run(
+            *("docker", "compose", "--file", "compose.yaml", "--profile", "acme", "build", "--quiet", *services),
+            env=self.env,
+            seconds=900,
+        )
+
+    async def up(self) -> None:
+        """Start what its profiles name, and wait until all of it is healthy."""
+        await self.compose("up", "--detach", "--wait", "--wait-timeout", "180", seconds=200)
+
+    def certificate(self) -> x509.Certificate:
+        """The one that nginx shows, whoever signed it."""
+        pem = ssl.get_server_certificate(("127.0.0.1", self.https_port), timeout=5)
+        return x509.load_pem_x509_certificate(pem.encode())
+
+    async def remove(self) -> None:
+        """Everything, also of profiles that are not on now."""
+        self.profiles = ("*",)
+        await self.down()
+
+
+async def config(env: dict[str, str], *files: str) -> dict[str, Any]:
+    """What Compose makes of its files."""
+    chosen = [part for file in files for part in ("--file", file)]
+    text = await run("docker", "compose", *chosen, "config", "--format", "json", env=env)
+    return dict(json.loads(text))
