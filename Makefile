@@ -11,6 +11,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 
 PY := .venv/bin/python
 READY := .venv/.ready
+SUPPLY_READY := .venv-supply/.ready
 SCRIPTS := .ci/run $(shell find . -name '*.sh' -not -path './.venv*/*' -not -path './.local/*')
 YAML := $(shell find . \( -name '*.yaml' -o -name '*.yml' \) -not -path './.venv*/*' -not -path './.local/*')
 
@@ -123,11 +124,11 @@ backups: ## List the backups there are, with age and size
 
 .PHONY: restore
 restore: ## Put a backup in place of what the database holds: make restore BACKUP=todo-... CONFIRM=yes (none named: the newest)
-	@CONFIRM=$(CONFIRM) ops/backups.sh restore $(BACKUP)
+	@CONFIRM=$(CONFIRM) ops/backups.sh restore "$(BACKUP)"
 
 .PHONY: rehearse-restore
 rehearse-restore: ## Back up, restore into an empty stack beside this one, compare rows and checksums, see damaged copies refused
-	@ops/rehearse-restore.sh $(BACKUP)
+	@ops/rehearse-restore.sh "$(BACKUP)"
 
 .PHONY: secrets
 secrets: ## Make production's secrets in ./secrets, those that are not there yet
@@ -136,6 +137,27 @@ secrets: ## Make production's secrets in ./secrets, those that are not there yet
 .PHONY: rotate-secrets
 rotate-secrets: ## Sign with a new token key, nobody signed out; 15 minutes later the same with DROP_OLD=1 (WHAT=database: its password)
 	@DROP_OLD=$(DROP_OLD) WHAT=$(WHAT) ops/rotate-secrets.sh
+
+.PHONY: build
+build: ## Build the images of the API and the worker, labelled with the commit (REGISTRY=host/name/ TAG=1.2.3)
+	@REVISION=$$(git rev-parse HEAD) SOURCE=$${SOURCE:-$$(git remote get-url origin 2>/dev/null)} docker compose build api worker
+
+.PHONY: push
+push: ## Push them to the registry (REGISTRY=host/name/ TAG=1.2.3)
+	@$(if $(and $(REGISTRY),$(TAG)),,echo "Say where to and which: make push REGISTRY=registry.example/todo/ TAG=1.2.3" >&2; exit 1;) \
+	docker compose push api worker
+
+.PHONY: sbom
+sbom: $(SUPPLY_READY) ## Write the bill of materials of each image to .local/sbom (CycloneDX; Python packages)
+	@mkdir -p .local/sbom
+	@for image in api worker; do .venv-supply/bin/cyclonedx-py requirements requirements/$$image.lock \
+		--pyproject services/$$image/pyproject.toml --output-reproducible --of JSON -o .local/sbom/todo-$$image.cdx.json || exit 1; \
+		echo "Wrote .local/sbom/todo-$$image.cdx.json"; done
+
+.PHONY: scan
+scan: $(SUPPLY_READY) ## Look for known vulnerabilities in what the images install (asks the Python package index)
+	@for image in api worker; do .venv-supply/bin/pip-audit --strict --disable-pip --require-hashes \
+		--requirement requirements/$$image.lock || exit 1; done
 
 .PHONY: public-images
 public-images: ## List every public image that the stack and its builds name, one a line (make -s public-images)
@@ -225,6 +247,11 @@ $(READY): dev/bootstrap.py requirements/build.lock requirements/dev.lock $(wildc
 	@$(call need-python)
 	@"$(PYTHON)" dev/bootstrap.py
 	@touch $(READY)
+
+# Tools that do not go with everybody else's, each in an environment of its own.
+.venv-%/.ready: dev/tools.py requirements/%.lock | .venv/bin/uv
+	@.venv/bin/python -m dev.tools $*
+	@touch $@
 
 .venv/bin/uv:
 	@$(call need-python)

@@ -8,6 +8,7 @@ Each is a requirement file with a hash for every file and the name of no index, 
 * mail.lock: the mail catcher's image
 * k8s.lock: the tools of `make k8s-check`, in an environment of their own and so at versions of their own
 * lint.lock: the tools of `make stack-lint`, the same way
+* supply.lock: the tools of `make sbom` and `make scan`, the same way
 * acme.lock: the image that gets the public certificate
 """
 
@@ -26,7 +27,7 @@ REQUIREMENTS = ROOT / "requirements"
 CORE, API, WORKER = (f"services/{name}/pyproject.toml" for name in ("core", "api", "worker"))
 DEV = "requirements/dev.in"
 OLDEST_PYTHON = "3.11"
-APART = {"dev", "k8s", "lint"}
+APART = {"dev", "k8s", "lint", "supply"}
 """Locks of environments that share nothing; all others follow dev.lock."""
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
@@ -41,6 +42,7 @@ def sources() -> dict[str, list[str]]:
         "mail": ["requirements/mail.in"],
         "k8s": ["requirements/k8s.in"],
         "lint": ["requirements/lint.in"],
+        "supply": ["requirements/supply.in"],
         "acme": ["requirements/acme.in"],
     }
 
