@@ -11,9 +11,8 @@ source "$(dirname "$0")/stack.sh"
 
 # backup_container PROGRAM ARGUMENT...: runs in a container of the service `backup`, whether that runs itself or not.
 backup_container() {
-    docker compose --progress quiet run --rm --no-deps --no-TTY backup-folder &&
-        docker compose --progress quiet run --rm --no-deps --no-TTY --env CONFIRM="${CONFIRM:-}" \
-            --entrypoint "/ops/$1" backup "${@:2}"
+    docker compose --progress quiet run --rm --no-deps --no-TTY --env CONFIRM="${CONFIRM:-}" \
+        --entrypoint "/ops/$1" backup "${@:2}"
 }
 
 restore() {
@@ -43,7 +42,10 @@ start_again() {
 
 need_engine
 case ${1:-} in
-    make) backup_container backup.sh once ;;
+    make)
+        docker compose --progress quiet run --rm --no-deps --no-TTY backup-folder
+        backup_container backup.sh once
+        ;;
     list) backup_container backup.sh list ;;
     restore) restore "${2:-}" ;;
     *) give_up "usage: ops/backups.sh make|list|restore [NAME]" ;;

@@ -63,6 +63,7 @@ beside up --detach --wait --wait-timeout 120 --no-deps db
 docker compose --progress quiet run --rm --no-deps --no-TTY --entrypoint tar backup --create --directory /backups \
     "$name.dump" "$name.dump.sha256" "$name.manifest" | beside run --rm --no-deps --no-TTY --entrypoint tar backup \
     --extract --directory /backups
+in_container restore.sh --check "$name" || give_up "The rehearsal FAILED: $name cannot be restored."
 
 say "Damaging two copies of it"
 flipped=todo-19700101T000001Z truncated=todo-19700101T000002Z
