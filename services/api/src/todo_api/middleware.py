@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 import uuid
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _DRAIN_BYTES = 16 * 1024 * 1024
 _DRAIN_SECONDS = 10.0
+_PROBES = ("/livez", "/readyz")
 
 _log = structlog.get_logger("todo_api.requests")
 
@@ -84,7 +86,9 @@ class RequestContext:
             "user_id": state.get("user_id"),
         }
         if failure is None:
-            _log.info("request", **fields)
+            # A probe that has nothing to say comes every few seconds, from each that asks.
+            write = _log.debug if status == HTTPStatus.OK and fields["route"] in _PROBES else _log.info
+            write("request", **fields)
         elif is_outage(failure):
             _log.warning("request", **fields, reason=f"{type(failure).__name__}: {failure}")
         else:
