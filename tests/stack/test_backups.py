@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -20,6 +21,13 @@ middle=$(($(stat --format=%s "$path") / 2))
 byte=$(od --address-radix=n --format=u1 --skip-bytes="$middle" --read-bytes=1 "$path")
 printf "%b" "\\\\x$(printf %02x $((byte ^ 1)))" | dd of="$path" bs=1 seek="$middle" conv=notrunc status=none
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def _no_backup_is_left(stack: Stack) -> AsyncIterator[None]:
+    """The stack that ends does not know the volumes of profiles that it was not started with."""
+    yield
+    await run("docker", "volume", "rm", "--force", f"{stack.project}_backups")
 
 
 async def make(stack: Stack, *arguments: str) -> str:
