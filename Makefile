@@ -163,6 +163,18 @@ scan: $(SUPPLY_READY) ## Look for known vulnerabilities in what the images insta
 public-images: ## List every public image that the stack and its builds name, one a line (make -s public-images)
 	@ops/public-images.sh
 
+.PHONY: stack-lint
+stack-lint: $(READY) .venv-lint/.ready ## Check Dockerfiles, Compose files and nginx's configuration (hadolint, compose-lint, gixy, nginx -t)
+	@$(PY) -m dev.stack_lint
+
+.PHONY: test-stack
+test-stack: $(READY) .venv-lint/.ready ## Test a container stack of its own through nginx over TLS: build, journeys, proxy, TLS, one fault
+	@$(PY) -m pytest tests/stack -m "not soak" $(ARGS)
+
+.PHONY: soak
+soak: $(READY) .venv-lint/.ready ## Break a container stack of its own: every kill and outage, deploys under load, restores, certificates
+	@$(PY) -m pytest tests/stack -m soak $(ARGS)
+
 # ---- Kubernetes -------------------------------------------------------------------------------------------------------
 
 OVERLAY ?= dev
@@ -236,7 +248,7 @@ lock: | .venv/bin/uv ## Write the lock files anew after a change of dependencies
 .PHONY: clean
 clean: ## Remove .venv and caches; with DATA=1 also .local, the data of `make run`
 	@if kill -0 "$$(cat .local/lock 2>/dev/null)" 2>/dev/null; then echo "Stop \`make run\` first." >&2; exit 1; fi
-	@rm -rf .venv .venv-k8s .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis schemathesis-report
+	@rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis schemathesis-report
 	@rm -f .coverage .coverage.*
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@if [ "$(DATA)" = 1 ]; then rm -rf .local; \
