@@ -1,0 +1,200 @@
+"""Each rendered pod runs on the engine as it is, becomes ready by its own probes, and ends in peace."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest
+
+from tests.k8s.conftest import TAG, Run, Stack, opened
+from tests.k8s.engine import Cluster, Container, docker
+from tests.k8s.images import size
+from tests.k8s.manifests import Document, Pod, documents, operate, parse, pods, tree
+from tests.stack.authority import Authority
+from tests.worker_kit import eventually
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
+
+
+async def test_postgresql_and_redis_of_dev_are_what_compose_has(stack: Stack) -> None:
+    connection = await asyncpg.connect(stack.database_url)
+    for name, value in (("max_connections", "200"), ("shared_buffers", "128MB"), ("data_checksums", "on")):
+        assert await connection.fetchval(f"SHOW {name}") == value
+    await connection.close()
+    assert "NOAUTH" in await stack.redis.run("redis-cli", "ping")
+    policy = await stack.redis.run("sh", "-c", "REDISCLI_AUTH=todo redis-cli config get maxmemory-policy save")
+    assert set(policy.split()) == {"maxmemory-policy", "volatile-lru", "save"}
+    for container in (stack.db, stack.redis):
+        assert await container.succeeds(container.pod.container["livenessProbe"])
+
+
+async def schema(stack: Stack, database: str) -> str:
+    """What is in a database, but for the keys that each dump is given anew."""
+    dump = await stack.db.run("pg_dump", "--username=todo", f"--dbname={database}", "--inserts")
+    return re.sub(r"^\\(un)?restrict .*$", "", dump, flags=re.MULTILINE)
+
+
+async def test_the_migration_by_three_at_once_and_once_more_does_no_harm(stack: Stack) -> None:
+    await stack.db.run("createdb", "--username=todo", "fresh")
+    elsewhere = {"DATABASE_URL": "postgresql://todo@db:5432/fresh"}
+    results = await asyncio.gather(*(stack.finished("migrate", environment=elsewhere) for _ in range(3)))
+    assert [status for status, _ in results] == [0, 0, 0], results
+    assert {said.strip().splitlines()[-1].partition(" (")[0] for _, said in results} == {
+        results[0][1].strip().splitlines()[-1].partition(" (")[0]
+    }
+    after = await schema(stack, "fresh")
+    assert after == await schema(stack, "todo")
+    status, said = await stack.finished("migrate", environment=elsewhere)
+    assert status == 0, said
+    assert await schema(stack, "fresh") == after
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "beat"])
+async def test_a_pod_becomes_ready_lives_and_ends_in_peace(stack: Stack, run: Run, name: str) -> None:
+    container = await run(name)
+    assert await container.succeeds(container.pod.container["livenessProbe"])
+    await is_confined(container)
+    metrics = [port["containerPort"] for port in container.pod.container.get("ports", []) if port["name"] == "metrics"]
+    for port in metrics:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.get(f"http://{container.address}:{port}/metrics")
+        assert answer.status_code == 200
+        assert "# TYPE todo_" in answer.text
+    assert await memory(container) < size(container.pod.container["resources"]["requests"]["memory"])
+    assert await container.terminate() == 0
+
+
+async def memory(container: Container) -> int:
+    """The bytes that it has, in the engine's own account."""
+    used = (await docker("stats", "--no-stream", "--format={{.MemUsage}}", container.id)).partition("/")[0].strip()
+    number, unit = re.fullmatch(r"([\d.]+)(KiB|MiB|GiB)", used).groups()  # type: ignore[union-attr]
+    return int(float(number) * {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}[unit])
+
+
+async def is_confined(container: Container) -> None:
+    """No capability, no other user, and nothing to write to but /tmp."""
+    status = await container.run("cat", "/proc/1/status")
+    assert re.search(r"^CapEff:\s0+$", status, re.MULTILINE)
+    assert re.search(r"^CapBnd:\s0+$", status, re.MULTILINE)
+    assert re.search(r"^NoNewPrivs:\s1$", status, re.MULTILINE)
+    assert re.search(r"^Uid:\s10001\s", status, re.MULTILINE)
+    trial = "for path in / /app /run /run/secrets /home /var/tmp /tmp; do touch $path/x 2>/dev/null && echo $path; done"
+    assert (await container.run("sh", "-c", f"{trial}; true")).split() == ["/tmp"]
+
+
+async def test_a_liveness_probe_notices_a_worker_that_hangs(run: Run) -> None:
+    worker = await run("worker", environment={"WORKER_ALIVE_SECONDS": "2", "WORKER_HEARTBEAT_SECONDS": "0.5"})
+    probe = worker.pod.container["livenessProbe"]
+    children = "cat /proc/1/task/1/children"
+    await worker.run("sh", "-c", f"for child in $({children}); do kill -STOP $child; done")
+    await eventually(lambda: fails(worker, probe), 20)
+    await worker.run("sh", "-c", f"for child in $({children}); do kill -CONT $child; done")
+    await eventually(lambda: worker.succeeds(probe), 20)
+
+
+async def fails(container: Container, probe: Document) -> bool:
+    """Whether a probe would."""
+    return not await container.succeeds(probe)
+
+
+async def test_without_a_database_the_api_lives_and_is_not_ready(run: Run, stack: Stack) -> None:
+    api = await run("api")
+    await docker("pause", stack.db.id)
+    try:
+        await eventually(lambda: fails(api, api.pod.container["readinessProbe"]), 30)
+        assert await api.succeeds(api.pod.container["livenessProbe"])
+    finally:
+        await docker("unpause", stack.db.id)
+
+
+async def test_a_backup_is_made_and_restored_by_the_pods_for_it(stack: Stack, sql: asyncpg.Connection) -> None:
+    claims = {"backups": await stack.cluster.volume(owner=(0, 999))}
+    await sql.execute(
+        "INSERT INTO accounts (id, username, username_key, email, email_key, password_hash, locale, timezone)"
+        " VALUES (gen_random_uuid(), 'lin', 'lin', 'lin@example.com', 'lin@example.com', 'x', 'en', 'UTC')"
+    )
+    status, said = await stack.finished("backup", claims=claims)
+    assert status == 0, said
+    await sql.execute("TRUNCATE accounts CASCADE")
+    status, said = await stack.finished("restore", claims=claims)
+    assert status != 0, said
+    assert "is not empty" in said
+    status, said = await stack.finished(
+        "restore", claims=claims, environment={"RESTORE_ARGUMENTS": "--replace", "CONFIRM": "yes"}
+    )
+    assert status == 0, said
+    assert await sql.fetchval("SELECT count(*) FROM accounts WHERE username = 'lin'") == 1
+
+
+# ---- VKE: a PostgreSQL with TLS and an authority of its own, a Redis with a password, production's refusals ----------
+
+DATABASE = "postgres-shop.rds-pg.ivolces.com"
+REDIS = "redis-shop.redis.ivolces.com"
+
+
+def filled_in(authority: str) -> dict[str, Pod]:
+    """The overlay as an operator has it, with images that are here."""
+    with tree() as root:
+        overlay = root / "k8s/overlays/vke"
+        for example in overlay.glob("*.example"):
+            text = example.read_text().replace("replace-me", "shop")
+            example.with_suffix("").write_text(text)
+        secrets = f"database_password=s3cret%:/\nredis_password=r3dis\ntoken_keys=2026-11:{'k' * 40}\nemail_password=\n"
+        (overlay / "secrets.env").write_text(secrets)
+        (overlay / "database-ca.pem").write_text(authority)
+        done = operate("render", "vke", root=root, TAG=TAG, SHOW_SECRETS="yes")
+    assert done.returncode == 0, done.stderr
+    found = pods(parse(done.stdout))
+    for pod in found.values():
+        pod.container["image"] = pod.container["image"].rpartition("/")[2]
+    return found
+
+
+@pytest.fixture(scope="module")
+async def vke(images: None) -> AsyncIterator[tuple[Cluster, dict[str, Pod]]]:
+    """What Volcengine would provide, at the names that the manifests have for it."""
+    authority = Authority("RDS")
+    certificate, key = authority.issue(DATABASE)
+    dev, found = pods(documents("dev", TAG)), filled_in(authority.pem)
+    passwords = found["api"].files("/run/secrets")
+    async with opened("vke") as cluster:
+        files = [("server.pem", certificate.encode(), 0o644), ("server.key", key.encode(), 0o640)]
+        tls = await cluster.volume(files, owner=(0, 999))
+        dev["db"].container["env"][2] = {"name": "POSTGRES_PASSWORD", "value": passwords["database_password"].decode()}
+        with_tls = ["-c", "ssl=on", "-c", "ssl_cert_file=/tls/server.pem", "-c", "ssl_key_file=/tls/server.key"]
+        db = await cluster.start(dev["db"], aliases=[DATABASE], extra=[f"--volume={tls}:/tls:ro"], arguments=with_tls)
+        password = {"REDIS_PASSWORD": passwords["redis_password"].decode()}
+        redis = await cluster.start(dev["redis"], aliases=[REDIS], environment=password)
+        await db.ready()
+        await redis.ready()
+        yield cluster, found
+
+
+async def test_on_vke_every_pod_becomes_ready_by_tls_and_password(vke: tuple[Cluster, dict[str, Pod]]) -> None:
+    cluster, found = vke
+    migration = await cluster.start(found["migrate"])
+    assert await migration.ended() == 0, await migration.log()
+    for name in ("api", "worker", "beat"):
+        container = await cluster.start(found[name])
+        await container.ready()
+        if name == "api":
+            async with httpx.AsyncClient(base_url=f"http://{container.address}:8000", trust_env=False) as client:
+                answer = await client.get("/readyz")
+            assert answer.json() == {"status": "ok", "checks": {"database": "ok", "redis": "ok"}, "down": []}
+        assert await container.terminate() == 0, await container.log()
+    backup = await cluster.start(found["backup"])
+    assert await backup.ended() == 0, await backup.log()
+
+
+@pytest.mark.parametrize("name", ["migrate", "backup"])
+async def test_on_vke_a_database_that_somebody_else_vouches_for_is_refused(
+    vke: tuple[Cluster, dict[str, Pod]], name: str
+) -> None:
+    cluster, _ = vke
+    container = await cluster.start(filled_in(Authority("Somebody else").pem)[name])
+    assert await container.ended() != 0
+    assert "certificate verify failed" in (await container.log()).lower()
