@@ -1,11 +1,16 @@
 """A load balancer in front of pods: TLS, kept connections, and no second try.
 
-What it sends to a pod that cannot answer is a failed request.
+What it sends to a pod that cannot answer is a failed request. DNS tells it which pods there are, so that it changes
+its mind as ALB does: for the next request, on whichever connection that comes.
 """
 
 from __future__ import annotations
 
+import asyncio
+import struct
+from ipaddress import IPv4Address
 from pathlib import Path
+from typing import cast
 
 from tests.k8s.engine import Cluster, Container, docker
 from tests.stack.authority import Authority
@@ -22,10 +27,10 @@ http {{
     fastcgi_temp_path /tmp/fastcgi;
     uwsgi_temp_path /tmp/uwsgi;
     scgi_temp_path /tmp/scgi;
-    # A reload closes idle connections just when somebody may send on them, unless it waits a moment.
-    keepalive_min_timeout 3s;
+    resolver {resolver} valid=1s ipv6=off;
     upstream api {{
-        {servers}
+        zone api 64k;
+        server endpoints.test:8000 resolve;
         keepalive 32;
         keepalive_timeout 60s;
     }}
@@ -48,48 +53,68 @@ http {{
 """
 
 
+class Endpoints(asyncio.DatagramProtocol):
+    """A name server that knows one name: the pods that are to get requests."""
+
+    def __init__(self) -> None:
+        self.addresses: list[str] = []
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It listens."""
+        self._transport = cast(asyncio.DatagramTransport, transport)  # in Python 3.11 it is none by its class
+
+    def datagram_received(self, data: bytes, addr: tuple[str | None, int]) -> None:
+        """Answer with every address, whatever was asked for."""
+        assert self._transport is not None
+        question = data[12 : data.index(0, 12) + 5]
+        header = data[:2] + struct.pack("!HHHHH", 0x8180, 1, len(self.addresses), 0, 0)
+        answers = [
+            struct.pack("!HHHIH", 0xC00C, 1, 1, 1, 4) + IPv4Address(address).packed for address in self.addresses
+        ]
+        self._transport.sendto(header + question + b"".join(answers), addr)
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._transport is not None:
+            self._transport.close()
+
+
 class Balancer:
     """One, and the pods that it sends requests to."""
 
     def __init__(self, cluster: Cluster, scratch: Path) -> None:
         self._cluster = cluster
-        self._ca = scratch / "balancer.pem"
+        self._endpoints = Endpoints()
         self._id = ""
+        self.ca = scratch / "balancer.pem"
         self.url = ""
-
-    @property
-    def ca(self) -> Path:
-        """Whom clients trust."""
-        return self._ca
 
     async def start(self, pods: list[Container]) -> None:
         """Serve."""
+        self.lead_to(pods)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: self._endpoints, (self._cluster.gateway, 0))
+        address, port = transport.get_extra_info("sockname")
         authority = Authority("Balancer")
-        self._ca.write_text(authority.pem)
+        self.ca.write_text(authority.pem)
         certificate, key = authority.issue("127.0.0.1")
-        tls = await self._cluster.volume(
-            [("server.pem", certificate.encode(), 0o444), ("server.key", key.encode(), 0o444)]
-        )
-        self._configuration = await self._cluster.volume([("nginx.conf", self._config(pods), 0o444)])
-        mounts = [f"--volume={tls}:/tls:ro", f"--volume={self._configuration}:/configuration:ro", "--tmpfs=/tmp"]
-        options = [f"--network={self._cluster.name}", "--publish=127.0.0.1::8443", "--read-only", *mounts]
-        serve = ["--entrypoint=nginx", IMAGE, "-c", "/configuration/nginx.conf", "-g", "daemon off;"]
-        self._id = (await docker("run", "--detach", *options, *serve)).strip()
+        config = _CONFIG.format(resolver=f"{address}:{port}")
+        files = [("server.pem", certificate), ("server.key", key), ("nginx.conf", config)]
+        volume = await self._cluster.volume([(name, text.encode(), 0o444) for name, text in files])
+        options = [f"--network={self._cluster.name}", "--publish=127.0.0.1::8443", "--read-only", "--tmpfs=/tmp"]
+        options += [f"--volume={volume}:/tls:ro", "--entrypoint=nginx"]
+        self._id = (
+            await docker("run", "--detach", *options, IMAGE, "-c", "/tls/nginx.conf", "-g", "daemon off;")
+        ).strip()
         self.url = f"https://{(await docker('port', self._id, '8443')).strip()}"
 
-    async def lead_to(self, pods: list[Container]) -> None:
-        """Send new requests to these alone."""
-        write = ["--entrypoint=tee", IMAGE, "/to/nginx.conf"]
-        volume = f"--volume={self._configuration}:/to"
-        await docker(
-            "run", "--rm", "--interactive", "--user=0:0", "--network=none", volume, *write, stdin=self._config(pods)
-        )
-        await docker("exec", self._id, "nginx", "-c", "/configuration/nginx.conf", "-s", "reload")
+    def lead_to(self, pods: list[Container]) -> None:
+        """Send requests to these alone, as soon as it looks again."""
+        self._endpoints.addresses = [pod.address for pod in pods]
 
     async def close(self) -> None:
         """Leave nothing."""
+        self._endpoints.close()
         if self._id:
             await docker("rm", "--force", "--volumes", self._id)
-
-    def _config(self, pods: list[Container]) -> bytes:
-        return _CONFIG.format(servers=" ".join(f"server {pod.address}:8000;" for pod in pods)).encode()
