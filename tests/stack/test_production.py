@@ -58,17 +58,23 @@ async def test_every_process_of_ours_gets_every_secret_as_a_file_and_the_databas
     assert all(mounted[name] == every for name in ("api", "worker", "beat", "migrate"))
     assert mounted["db"] == {"database_password"}
     assert mounted["redis"] == {"redis_password"}
-    assert not mounted["nginx"] | mounted["acme"]
+    assert mounted["postgres-exporter"] == {"postgres_exporter_password", "database_ca"}
+    assert mounted["redis-exporter"] == {"redis_exporter_passwords", "redis_ca"}
+    assert not mounted["nginx"] | mounted["acme"] | mounted["watch"] | mounted["prometheus"] | mounted["alertmanager"]
 
 
-async def test_only_nginx_is_published_on_the_ports_that_people_know() -> None:
+async def test_nginx_alone_is_published_to_people_on_the_ports_that_they_know() -> None:
     found = await services()
     ports = {
         name: sorted((port["host_ip"], port["published"], port["protocol"]) for port in service["ports"])
         for name, service in found.items()
         if "ports" in service
     }
-    assert ports == {"nginx": [("0.0.0.0", "443", "tcp"), ("0.0.0.0", "443", "udp"), ("0.0.0.0", "80", "tcp")]}
+    assert ports == {
+        "nginx": [("0.0.0.0", "443", "tcp"), ("0.0.0.0", "443", "udp"), ("0.0.0.0", "80", "tcp")],
+        "prometheus": [("127.0.0.1", "9090", "tcp")],  # these ask for no password
+        "alertmanager": [("127.0.0.1", "9093", "tcp")],
+    }
     assert found["nginx"]["environment"]["NGINX_HSTS_SECONDS"] == "63072000"
 
 
@@ -88,6 +94,9 @@ async def test_a_managed_database_and_redis_need_none_here_and_whoever_uses_them
     assert not {"db", "redis"} & found.keys()
     for name in ("api", "worker", "beat", "migrate"):
         assert "egress" in found[name]["networks"], name
+    monitored = await services(COMPOSE_PROFILES="monitoring")
+    assert "egress" in monitored["postgres-exporter"]["networks"]
+    assert "egress" in monitored["redis-exporter"]["networks"]
 
 
 async def test_images_come_by_tag_or_digest_from_the_registry_that_is_named() -> None:
