@@ -167,6 +167,10 @@ public-images: ## List every public image that the stack and its builds name, on
 stack-lint: $(READY) .venv-lint/.ready ## Check Dockerfiles, Compose files and nginx's configuration (hadolint, compose-lint, gixy, nginx -t)
 	@$(PY) -m dev.stack_lint
 
+.PHONY: monitoring-check
+monitoring-check: ## Check the configuration of Prometheus and Alertmanager, and test the alert rules (needs Docker)
+	@ops/monitoring-check.sh
+
 .PHONY: test-stack
 test-stack: $(READY) .venv-lint/.ready ## Test a container stack of its own through nginx over TLS: build, journeys, proxy, TLS, one fault
 	@$(PY) -m pytest tests/stack -m "not soak" $(ARGS)
