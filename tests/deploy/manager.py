@@ -11,6 +11,7 @@ nothing is left out without a word. It runs on Debian's Python, with its python3
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import grp
 import json
@@ -142,10 +143,10 @@ def expand(word: str) -> set[str]:
 
 
 def debian(name: str, action: str, *, check: bool = True) -> int:
-    """A service of Debian's own, by its init script, which would otherwise hand over to systemctl: to us."""
+    """A service of Debian's own, by its init script; without our systemctl, which it would ask and wait for."""
     return subprocess.run(
         [f"/etc/init.d/{name.removesuffix('.service')}", action],
-        env={**os.environ, "SYSTEMCTL_SKIP_REDIRECT": "1", "_SYSTEMCTL_SKIP_REDIRECT": "1"},
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMCTL_SKIP_REDIRECT": "1"},
         check=check,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -272,10 +273,8 @@ class Service:
                 process.wait(seconds(unit.one("Service", "TimeoutStopSec")))
             except subprocess.TimeoutExpired:
                 self.state = "failed"
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
         for name in unit.words("Service", "RuntimeDirectory"):
             subprocess.run(["rm", "-rf", f"/run/{name}"], check=True)

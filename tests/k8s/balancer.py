@@ -30,7 +30,7 @@ http {{
     resolver {resolver} valid=1s ipv6=off;
     upstream api {{
         zone api 64k;
-        server endpoints.test:8000 resolve;
+        server endpoints.test:8000 resolve max_fails=0;
         keepalive 32;
         keepalive_timeout 60s;
     }}

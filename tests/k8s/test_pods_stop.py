@@ -46,13 +46,18 @@ async def test_an_api_pod_that_is_replaced_under_load_fails_no_request(
         await balancer.start([old, stays])
         async with loading(Options(balancer.url, balancer.ca, reminder_seconds=1.0)) as load:
             await asyncio.sleep(3)
+            before = await stays.usage()
             # As a rolling update does it, with maxSurge 1 and maxUnavailable 0.
             new = await run("api", environment=settings)
             balancer.lead_to([old, stays, new])
             assert await leave(old, balancer, [stays, new]) == 0
             await asyncio.sleep(3)
             await load.stop()
-            print(f"\n{load.tally}")
+            after = await stays.usage()
+            print(
+                f"\n{load.tally}\nThe pod that stayed: {after[0]:.0f} MiB at most, "
+                f"{after[1] - before[1]:.1f} s of a core"
+            )
             assert load.tally.failures == []
             assert await load.faults() == []
     finally:
