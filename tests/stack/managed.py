@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.stack.authority import Authority
+from tests.authority import Authority
 from tests.stack.stack import CommandFailed, run
 from tests.stack.waiting import until
 

@@ -20,7 +20,7 @@ import httpx
 import pytest
 from cryptography import x509
 
-from tests.stack.authority import Authority
+from tests.authority import Authority
 from tests.stack.load import Load, Options
 from tests.stack.production import DOMAIN, Production, domain_is_here, make_secrets
 from tests.stack.waiting import until

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.stack.authority import Authority
+from tests.authority import Authority
 from tests.stack.managed import OTHER_NAME, POSTGRES_NAME, REDIS_NAME, Managed, managed_servers
 from tests.stack.production import DOMAIN, Production, domain_is_here, make_secrets
 from tests.stack.stack import CommandFailed
