@@ -2,8 +2,11 @@
 # make rotate-secrets: new secrets for a service that goes on.
 #
 #   rotate-secrets.sh                  a new key for tokens. Nobody is signed out: the old key still verifies
-#   DROP_OLD=1 rotate-secrets.sh       TOKEN_ACCESS_SECONDS later: take the old keys away. DROP_OLD=now does not wait, for
-#                                      a key that is known to others: who holds a token that it signed refreshes it
+#   DROP_OLD=1 rotate-secrets.sh       TOKEN_ACCESS_SECONDS later or any time after: take the old keys away. With them go
+#                                      the links in mails that they signed: to confirm an address (good for 3 days) and
+#                                      to unsubscribe (good as long as the key is kept)
+#   DROP_OLD=now rotate-secrets.sh     without waiting, for a key that others know: whoever holds a token that it signed
+#                                      has to refresh it
 #   WHAT=database rotate-secrets.sh    a new password for the database of this stack
 #
 # Interrupted, it is run again: what is to be done next shows in the file itself. Processes read it when they start, so
@@ -18,7 +21,7 @@ FILE=$SECRETS_DIR/token_keys
 SIGNING=$SECRETS_DIR/.token_keys.signing   # which key every process signs with; the file's age says since when
 
 roll() {
-    printf 'Replacing the processes, so that they know %s\n' "$1"
+    printf 'Replacing the processes, so that they %s\n' "$1"
     bash -c "$ROLL_COMMAND" || give_up "The processes could not be replaced. The file is as it should be: run this again."
 }
 
@@ -77,14 +80,15 @@ rotate_keys() {
         newest=$(newest_key)
     fi
     if [ "${keys[0]}" != "$newest" ]; then
-        roll "the new key, $(id_of "$newest"), and still sign with the old one"
+        roll "know the new key, $(id_of "$newest")"
         for key in "${keys[@]}"; do [ "$key" = "$newest" ] || rest+=("$key"); done
         write_keys "$newest" "${rest[@]}"
     fi
-    roll "to sign with the new key, $(id_of "$newest")"
+    roll "sign with the new key, $(id_of "$newest")"
     printf '%s\n' "$(id_of "$newest")" | write_secret .token_keys.signing
-    printf 'The key %s signs. Tokens of the old keys are good for another %s s; then: make rotate-secrets DROP_OLD=1\n' \
+    printf 'The key %s signs. In %s s the tokens of the old keys have expired: make rotate-secrets DROP_OLD=1\n' \
         "$(id_of "$newest")" "$(access_seconds)"
+    echo "Links in mails that the old keys signed end with them: keep them for some days, until the next rotation if you like."
 }
 
 drop_old_keys() {
@@ -104,7 +108,7 @@ drop_old_keys() {
     fi
     for key in "${keys[@]:1}"; do dropped+=("$(id_of "$key")"); done
     if [ ${#keys[@]} -gt 1 ]; then write_keys "$newest"; fi
-    roll "the key $(id_of "$newest") alone"
+    roll "know the key $(id_of "$newest") alone"
     printf 'The key %s is the only one.%s\n' "$(id_of "$newest")" "${dropped:+ Gone: ${dropped[*]}}"
 }
 
@@ -124,7 +128,7 @@ rotate_database_password() {
         docker compose exec --no-TTY db psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 --username todo --dbname todo \
             >/dev/null || give_up "PostgreSQL did not take the new password. Run this again."
     write_secret database_password <"$SECRETS_DIR/$next"
-    roll "the database's new password"
+    roll "know the database's new password"
     rm "$SECRETS_DIR/$next"
     # What else connects to the database, and is not among those that a deploy replaces.
     for service in $(docker compose ps --services --status running | grep --extended-regexp 'backup|exporter' || true); do
