@@ -12,8 +12,8 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import cast
 
+from tests.authority import Authority
 from tests.k8s.engine import Cluster, Container, docker
-from tests.stack.authority import Authority
 
 IMAGE = "nginxinc/nginx-unprivileged:1.30-trixie"
 _CONFIG = """\

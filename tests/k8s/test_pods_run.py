@@ -10,11 +10,11 @@ import asyncpg
 import httpx
 import pytest
 
+from tests.authority import Authority
 from tests.k8s.conftest import TAG, Run, Stack, opened
 from tests.k8s.engine import Cluster, Container, docker
 from tests.k8s.images import size
 from tests.k8s.manifests import Document, Pod, documents, operate, parse, pods, tree
-from tests.stack.authority import Authority
 from tests.worker_kit import eventually
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
