@@ -143,10 +143,10 @@ def expand(word: str) -> set[str]:
 
 
 def debian(name: str, action: str, *, check: bool = True) -> int:
-    """A service of Debian's own, by its init script; without our systemctl, which it would ask and wait for."""
+    """A service of Debian's own, by its init script, which asks systemctl first: us, who wait for it. It gets no answer."""
     return subprocess.run(
         [f"/etc/init.d/{name.removesuffix('.service')}", action],
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMCTL_SKIP_REDIRECT": "1"},
+        env={**os.environ, "SYSTEMCTL_SKIP_REDIRECT": "1"},
         check=check,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -405,6 +405,8 @@ def _answer_one(manager: Manager, client: socket.socket) -> None:
 
 def ask(arguments: list[str]) -> int:
     """`systemctl`: links in /etc are the real one's business, as it does that without a manager too."""
+    if os.environ.get("SYSTEMCTL_SKIP_REDIRECT"):
+        return 1
     words = [argument for argument in arguments if not argument.startswith("-")]
     if words[0] in {"enable", "disable", "is-enabled"}:
         os.execve(REAL_SYSTEMCTL, ["systemctl", *arguments], {**os.environ, "SYSTEMD_OFFLINE": "1"})

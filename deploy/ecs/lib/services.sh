@@ -38,11 +38,12 @@ enable_units() {
     fi
 }
 
-# The folder that a process was started in is the release that it runs, whatever `current` points at by now.
+# The folder that a process was started in is the release that it runs, whatever `current` points at by now. Its own user
+# may see it; root in a container may not.
 runs_release() {
     local pid
     pid=$(systemctl show --property MainPID --value "$1")
-    [ "$pid" != 0 ] && [ "$(readlink "/proc/$pid/cwd")" = "$RELEASES/$2" ]
+    [ "$pid" != 0 ] && [ "$(runuser --user todo -- readlink "/proc/$pid/cwd")" = "$RELEASES/$2" ]
 }
 
 services_run_release() {
