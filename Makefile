@@ -139,24 +139,24 @@ rotate-secrets: ## Sign with a new token key, nobody signed out; 15 minutes late
 	@DROP_OLD=$(DROP_OLD) WHAT=$(WHAT) ops/rotate-secrets.sh
 
 .PHONY: build
-build: ## Build the images of the API and the worker, labelled with the commit (REGISTRY=host/name/ TAG=1.2.3)
-	@REVISION=$$(git rev-parse HEAD) SOURCE=$${SOURCE:-$$(git remote get-url origin 2>/dev/null)} docker compose build api worker
+build: ## Build the images of the API, the worker and `acme`, labelled with the commit (REGISTRY=host/name/ TAG=1.2.3)
+	@REVISION=$$(git rev-parse HEAD) SOURCE=$${SOURCE:-$$(git remote get-url origin 2>/dev/null)} docker compose --profile acme build api worker acme
 
 .PHONY: push
 push: ## Push them to the registry (REGISTRY=host/name/ TAG=1.2.3)
 	@$(if $(and $(REGISTRY),$(TAG)),,echo "Say where to and which: make push REGISTRY=registry.example/todo/ TAG=1.2.3" >&2; exit 1;) \
-	docker compose push api worker
+	docker compose --profile acme push api worker acme
 
 .PHONY: sbom
 sbom: $(SUPPLY_READY) ## Write the bill of materials of each image to .local/sbom (CycloneDX; Python packages)
 	@mkdir -p .local/sbom
-	@for image in api worker; do .venv-supply/bin/cyclonedx-py requirements requirements/$$image.lock \
-		--pyproject services/$$image/pyproject.toml --output-reproducible --of JSON -o .local/sbom/todo-$$image.cdx.json || exit 1; \
+	@for image in api worker acme; do .venv-supply/bin/cyclonedx-py requirements requirements/$$image.lock \
+		$$([ ! -d services/$$image ] || echo --pyproject services/$$image/pyproject.toml) --output-reproducible --of JSON -o .local/sbom/todo-$$image.cdx.json || exit 1; \
 		echo "Wrote .local/sbom/todo-$$image.cdx.json"; done
 
 .PHONY: scan
 scan: $(SUPPLY_READY) ## Look for known vulnerabilities in what the images install (asks the Python package index)
-	@for image in api worker; do .venv-supply/bin/pip-audit --strict --disable-pip --require-hashes \
+	@for image in api worker acme; do .venv-supply/bin/pip-audit --strict --disable-pip --require-hashes \
 		--requirement requirements/$$image.lock || exit 1; done
 
 .PHONY: public-images

@@ -133,6 +133,8 @@ case $build in
         for service in api worker; do
             docker image inspect "$(rollback_name "$service")" >/dev/null 2>&1 ||
                 give_up "There is no image of before for $service: nothing was deployed here yet."
+            [[ $(image_of "$service") != *@* ]] ||
+                give_up "$service is pinned by its digest, which no other image can have: set the TAG and digests of before, and make deploy."
         done
         for service in api worker; do
             before=$(rollback_name "$service")
