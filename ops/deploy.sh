@@ -13,7 +13,8 @@ source "$(dirname "$0")/stack.sh"
 
 HEALTHY_SECONDS=${DEPLOY_HEALTHY_SECONDS:-120}
 STOP_SECONDS=${DEPLOY_STOP_SECONDS:-40}
-# nginx's keepalive_min_timeout and a little: for so long may an old nginx worker be sent one more request.
+# Clients whose connection an old nginx worker holds send on it once more. Those who do so later than this wait for two
+# seconds (proxy_connect_timeout) until that worker has found that the old API is gone.
 SETTLE_SECONDS=${DEPLOY_SETTLE_SECONDS:-6}
 
 build=yes

@@ -78,12 +78,12 @@ class Load:
     def __post_init__(self) -> None:
         self._tls = ssl.create_default_context(cafile=self.options.ca)
 
-    async def _client(self) -> httpx.AsyncClient:
+    async def _client(self, *, http2: bool | None = None) -> httpx.AsyncClient:
         client = httpx.AsyncClient(
             base_url=self.options.base_url,
             verify=self._tls,
             timeout=TIMEOUT,
-            http2=self.options.http2,
+            http2=self.options.http2 if http2 is None else http2,
             trust_env=False,
             # One connection, kept for as long as the proxy keeps it (65 s).
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60),
@@ -97,7 +97,9 @@ class Load:
         registered = await client.post("/users/", json={**details, "password": PASSWORD})
         registered.raise_for_status()
         await self._sign_in(client)
-        self.events = EventReader(await self._client(), self._headers, self.tally, self._stopping)
+        # By HTTP/1.1: httpx gives a stream up as soon as the server says that it takes no new ones on the connection
+        # (GOAWAY), although this one goes on (RFC 9113, section 6.8).
+        self.events = EventReader(await self._client(http2=False), self._headers, self.tally, self._stopping)
         pace = self.options.lanes / self.options.rate
         for lane in range(self.options.lanes):
             work = self._read if lane % 2 else self._write
