@@ -21,7 +21,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -200,11 +200,12 @@ class Load:
     async def _write(self, client: httpx.AsyncClient, pace: float, delay: float) -> None:
         """The life of one todo after another: created, read, renamed, completed, and every other one deleted."""
         steps = self._turns(pace, delay)
-        async for turn in steps:
-            todo_id = await self._create(client)
-            if todo_id is None:
+        lives = itertools.count()
+        async for _ in steps:
+            todo = await self._create(client)
+            if todo is None:
                 continue
-            title = state_of_certain(self.ledger, todo_id)[0]
+            todo_id, title = todo["id"], todo["title"]
             path = f"/todos/{todo_id}"
             if await anext(steps, None) is None or not await self._ask(client, "read", "GET", path, 200):
                 continue
@@ -217,18 +218,18 @@ class Load:
                 client, "complete", "POST", f"{path}/complete", todo_id=todo_id, after=(renamed, True)
             ):
                 continue
-            if turn % 2 and await anext(steps, None) is not None:
+            if next(lives) % 2 and await anext(steps, None) is not None:
                 await self._change(client, "delete", "DELETE", path, todo_id=todo_id, after=None, expected=204)
 
-    async def _create(self, client: httpx.AsyncClient, **fields: Any) -> str | None:
+    async def _create(self, client: httpx.AsyncClient, **fields: Any) -> dict[str, Any] | None:
         title = f"todo-{next(self._numbers)}"
         self.ledger.titles.add(title)
         answer = await self._ask(client, "create", "POST", "/todos/", 201, json={"title": title, **fields})
         if answer is None:
             return None
-        todo = answer.json()
+        todo: dict[str, Any] = answer.json()
         self.ledger.certain[todo["id"]] = state_of(todo)
-        return str(todo["id"])
+        return todo
 
     async def _change(
         self,
@@ -250,10 +251,11 @@ class Load:
 
     async def _remind(self, client: httpx.AsyncClient) -> None:
         async for _ in self._turns(self.options.reminder_seconds, 0.0):
-            due = time.time() + 1.0
-            todo_id = await self._create(client, due_at=datetime.fromtimestamp(due, UTC).isoformat())
-            if todo_id is not None:
-                self.ledger.reminders[todo_id] = due
+            due = datetime.now(UTC) + timedelta(seconds=2)
+            todo = await self._create(client, due_at=due.isoformat())
+            # A todo that was kept waiting until it was overdue reminds nobody.
+            if todo is not None and datetime.fromisoformat(todo["created_at"]) < due:
+                self.ledger.reminders[todo["id"]] = due.timestamp()
 
     async def _turns(self, pace: float, delay: float) -> AsyncIterator[int]:
         """Count, once in `pace` seconds, until the load is over. Who has been kept waiting does not catch up."""
@@ -263,13 +265,6 @@ class Load:
                 return
             yield turn
             at = max(at + pace, time.monotonic())
-
-
-def state_of_certain(ledger: Ledger, todo_id: str) -> tuple[str, bool]:
-    """Of a todo that was acknowledged and not deleted."""
-    state = ledger.certain[todo_id]
-    assert state is not None
-    return state
 
 
 async def _walk(client: httpx.AsyncClient, path: str, headers: dict[str, str]) -> list[dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import email
-import email.policy
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -16,6 +14,7 @@ from standardwebhooks.webhooks import Webhook
 from tests.factories import Person
 from tests.stack.stack import Stack
 from tests.stack.waiting import until
+from tests.stack.witness import mails, text_of, verify_address
 from tests.streaming import stream as listening
 
 pytestmark = pytest.mark.timeout(60)
@@ -26,39 +25,6 @@ TOLD_WITHIN = 5.0
 def soon(seconds: float) -> str:
     """In so many seconds."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
-
-
-async def _mail(stack: Stack, person: Person, count: int = 1) -> list[str]:
-    """The mails that somebody got, once there are so many."""
-
-    async def enough() -> list[str] | None:
-        mails = await stack.mails(person.email)
-        return mails if len(mails) >= count else None
-
-    found = await until(enough, 20, f"{count} mails to {person.email}")
-    assert found is not None
-    return found
-
-
-def _text(mail: str) -> str:
-    message = email.message_from_string(mail, policy=email.policy.default)
-    body = message.get_body(("plain",))
-    assert body is not None
-    return str(body.get_content())
-
-
-async def _verify_address(stack: Stack, person: Person) -> None:
-    """Ask for the mail, and press the button on the page that its link leads to."""
-    assert (await person.post("/users/me/verify-email")).status_code == 202
-    (mail,) = await _mail(stack, person)
-    link = re.search(r"https?://\S+/verify-email\?\S+", _text(mail))
-    assert link is not None
-    assert link[0].startswith(stack.base_url), "the link leads to where people reach the service"
-    page = await person.http.get(link[0])
-    assert page.status_code == 200
-    assert "<button" in page.text
-    assert (await person.http.post(link[0], data={"List-Unsubscribe": "One-Click"})).status_code == 200
-    assert (await person.get("/users/me/")).json()["email_verified"] is True
 
 
 async def _inbox(person: Person) -> list[dict[str, Any]]:
@@ -74,7 +40,7 @@ async def _reminder(person: Person, todo_id: str) -> dict[str, Any]:
 
 
 async def test_a_reminder_reaches_inbox_stream_mail_and_webhook_once_each(stack: Stack, lin: Person) -> None:
-    await _verify_address(stack, lin)
+    await verify_address(stack, lin)
     hook = (await lin.post("/webhooks/", json={"url": f"http://receiver:8000/hooks/{lin.username}"})).json()
     channels = {"inbox": True, "email": True, "webhook": True}
     assert (await lin.patch("/users/me/preferences", json={"channels": channels})).status_code == 200
@@ -96,8 +62,8 @@ async def test_a_reminder_reaches_inbox_stream_mail_and_webhook_once_each(stack:
     assert [(item["delivery_id"], item["title"]) for item in await _inbox(lin)] == [
         (ids["inbox"], "Renew the passport")
     ]
-    _, reminder_mail = await _mail(stack, lin, 2)
-    assert "Renew the passport" in _text(reminder_mail)
+    _, reminder_mail = await mails(stack, lin.email, 2)
+    assert "Renew the passport" in text_of(reminder_mail)
     (posted,) = await stack.posted(lin.username)
     assert posted["headers"]["webhook-id"] == ids["webhook"]
     payload = Webhook(hook["secret"]).verify(posted["body"].encode(), posted["headers"])

@@ -1,0 +1,42 @@
+"""What can befall a container: its processes killed from outside, itself stopped or started anew."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Literal
+
+import psutil
+
+from tests.stack.stack import Stack
+from tests.stack.waiting import until
+
+Which = Literal["init", "main"]
+
+
+async def main_pid(stack: Stack, service: str) -> int:
+    """The host's id of the process that Docker's init started: the server itself."""
+    init = (await stack.container(service))["State"]["Pid"]
+    children = psutil.Process(init).children()
+    assert children, f"{service}: init {init} has no child"
+    return int(children[0].pid)
+
+
+async def kill(stack: Stack, service: str, which: Which) -> None:
+    """Kill -9 a process by its host id, and see that Docker has started the container anew.
+
+    `docker kill` would not do: it also tells Docker not to restart the container.
+    """
+    container = await stack.container(service)
+    pid = container["State"]["Pid"] if which == "init" else await main_pid(stack, service)
+    os.kill(pid, signal.SIGKILL)
+
+    async def started_anew() -> bool:
+        now = await stack.container(service)
+        return bool(
+            now["RestartCount"] > container["RestartCount"]
+            and now["State"]["Running"]
+            and now["State"]["StartedAt"] > container["State"]["StartedAt"]
+        )
+
+    await until(started_anew, 15, f"Docker starts {service} anew")

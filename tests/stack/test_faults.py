@@ -1,0 +1,146 @@
+"""Trouble on the running stack, under load: bounded, without loss, with answers that say so, and over by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from tests.stack.faults import Which, kill
+from tests.stack.load import Load, Options, loading
+from tests.stack.stack import PRODUCT, Stack
+from tests.stack.tally import Failure
+from tests.stack.witness import Witness
+
+pytestmark = pytest.mark.timeout(240)
+OUTAGE = 20.0
+HEALTHY_WITHIN = 40.0
+"""Seconds after the fault by which every container is healthy and the API answers through nginx."""
+TOLD_WITHIN = 60.0
+"""Seconds after that by which every reminder has come: a lease of 30 s that a dead worker held, and a look of 5 s."""
+
+
+@dataclass
+class Trouble:
+    """A fault that is under way, with those who watch."""
+
+    load: Load
+    witness: Witness
+    began: float = 0.0
+    over: float = 0.0
+
+    def failures_outside(self, seconds: float) -> list[Failure]:
+        """Those before the fault, or so long after everything was well again."""
+        return [each for each in self.load.tally.failures if each.at < self.began or each.at > self.over + seconds]
+
+
+@asynccontextmanager
+async def trouble(
+    stack: Stack, http: httpx.AsyncClient, *, repeats: bool, cut: set[str], reminders: int = 20
+) -> AsyncIterator[Trouble]:
+    """Load and a witness before, while and after the block breaks something; then the verdict.
+
+    Args:
+        stack: what is broken.
+        http: how the witness speaks to it.
+        repeats: a process that was killed may have sent what it could not note down any more.
+        cut: kinds of requests whose connections may break in the trouble, for nobody is there to answer them.
+        reminders: of the witness, one due every other second.
+    """
+    await stack.healthy(HEALTHY_WITHIN)
+    options = Options(stack.base_url, stack.ca, reminder_seconds=1.0)
+    witness = await Witness.hire(stack, http)
+    async with loading(options) as load:
+        await witness.expect(reminders, first=2.0, every=1.5)
+        await asyncio.sleep(3)
+        watched = Trouble(load, witness, began=time.time())
+        yield watched
+        await stack.healthy(HEALTHY_WITHIN)
+        watched.over = time.time()
+        await asyncio.sleep(3)
+        await load.stop(TOLD_WITHIN)
+        await witness.all_heard(TOLD_WITHIN)
+        last = max((each.at for each in load.tally.failures), default=watched.began) - watched.began
+        print(
+            f"\n{load.tally}\nlast failure after {last:.1f} s, all healthy after {watched.over - watched.began:.1f} s"
+        )
+        print(f"latest reminder {load.lateness()[-1]:.1f} s, webhook {(await witness.lateness())[-1]:.1f} s")
+        assert await load.faults() == []
+        assert await witness.faults(repeats=repeats) == []
+        impolite = [each for each in load.tally.impolite() if each.error is None or each.kind not in cut]
+        assert impolite == [], "every other answer is a problem document with a Retry-After"
+        assert watched.failures_outside(0.5) == [], "all is well before, and again afterwards"
+
+
+STREAM = {"stream"}
+EVERYTHING = {"list", "inbox", "create", "read", "change", "complete", "delete", "stream", "sign-in"}
+
+
+def _cut_by(service: str) -> set[str]:
+    """Whose connections may break when a service dies: an event stream ends with the API, and all with nginx."""
+    return {"api": STREAM, "nginx": EVERYTHING}.get(service, set())
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("which", ["init", "main"])
+@pytest.mark.parametrize("service", PRODUCT)
+async def test_a_killed_process_costs_seconds_and_nothing_else(
+    stack: Stack, http: httpx.AsyncClient, service: str, which: Which
+) -> None:
+    async with trouble(stack, http, repeats=True, cut=_cut_by(service)) as watched:
+        await kill(stack, service, which)
+    if service in {"beat", "worker", "redis"}:
+        assert watched.load.tally.failures == [], "the API needs none of them"
+
+
+async def test_an_api_that_is_killed_comes_back_by_itself(stack: Stack, http: httpx.AsyncClient) -> None:
+    """The short one: the others are `make soak`."""
+    async with trouble(stack, http, repeats=False, cut=STREAM, reminders=8):
+        await kill(stack, "api", "main")
+
+
+@pytest.mark.soak
+async def test_postgresql_stopped_for_twenty_seconds_is_an_outage_that_says_so(
+    stack: Stack, http: httpx.AsyncClient
+) -> None:
+    async with trouble(stack, http, repeats=True, cut=set()) as watched:
+        await stack.compose("stop", "db")
+        await asyncio.sleep(OUTAGE)
+        await stack.compose("start", "db")
+    assert watched.load.tally.failures, "nothing can be read or written without it"
+
+
+@pytest.mark.soak
+async def test_redis_stopped_for_twenty_seconds_fails_no_request_and_loses_no_reminder(
+    stack: Stack, http: httpx.AsyncClient
+) -> None:
+    async with trouble(stack, http, repeats=False, cut=set()) as watched:
+        await stack.compose("stop", "redis")
+        await asyncio.sleep(OUTAGE)
+        await stack.compose("start", "redis")
+    assert watched.load.tally.failures == []
+
+
+@pytest.mark.soak
+async def test_nginx_restarted_breaks_connections_only_while_it_is_away(stack: Stack, http: httpx.AsyncClient) -> None:
+    async with trouble(stack, http, repeats=False, cut=EVERYTHING):
+        await stack.compose("restart", "nginx")
+
+
+@pytest.mark.soak
+async def test_a_receiver_that_hangs_keeps_nobody_else_waiting(stack: Stack, http: httpx.AsyncClient) -> None:
+    hog = await Witness.hire(stack, http)
+    await stack.mood(hog.hook, hang=60)
+    async with trouble(stack, http, repeats=False, cut=set()) as watched:
+        await hog.expect(200, first=5.0, every=0.0)
+        await asyncio.sleep(20)
+        assert len(await stack.posted(hog.hook)) >= 8, "the worker is busy with it"
+    assert watched.load.tally.failures == []
+    assert watched.load.lateness()[-1] < 3
+    assert (await watched.witness.lateness())[-1] < 3
+    await stack.mood(hog.hook)
