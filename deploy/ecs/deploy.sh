@@ -1,27 +1,47 @@
 #!/usr/bin/env bash
-# make ecs-deploy: bring what is committed to an ECS host, and let install.sh there make it the release that serves.
+# make ecs-deploy: brings this commit to a host without containers, and runs install.sh there.
 #
-#   HOST=root@203.0.113.7 deploy.sh                what it would do
-#   HOST=root@203.0.113.7 CONFIRM=yes deploy.sh    does it
-#
-# The host was installed once before (deploy/ecs/README.md): install.sh remembers what it was told then.
+#   make ecs-deploy HOST=user@host                         says what it would do
+#   make ecs-deploy HOST=user@host CONFIRM=yes             does it
+#   make ecs-deploy HOST=user@host CHECK=1 CONFIRM=yes     brings it there, and lets install.sh say what it would do
+#   ARGS="--domain todo.example.com --with-postgresql --with-redis"   what install.sh is told, the first time
+#   SSH="ssh -p 2222 -i key"                               another way there
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cd "$(dirname "$0")/../.."
 
-[ -n "${HOST:-}" ] || { echo "Say where to: make ecs-deploy HOST=root@<address> CONFIRM=yes" >&2; exit 2; }
-commit=$(git rev-parse --short=12 HEAD)
-folder=/var/tmp/todo-$commit
-
-# step WORDS COMMAND...: says what it is about to do, and does it if that was confirmed.
-step() {
-    printf '%s\n' "$1"
-    if [ "${CONFIRM:-}" = yes ]; then bash -euo pipefail -c "$2"; fi
+fail() {
+    printf 'make ecs-deploy: %s\n' "$1" >&2
+    exit 1
 }
 
-[ -z "$(git status --porcelain --untracked-files=no)" ] || echo "What is not committed stays here."
-step "Copy commit $commit to $HOST:$folder" \
-    "git archive HEAD | ssh '$HOST' 'rm -rf $folder && mkdir -p $folder && tar --extract --directory $folder'"
-step "There: $folder/deploy/ecs/install.sh (builds the release, migrates, and puts it in place of the one that serves)" \
-    "ssh '$HOST' '$folder/deploy/ecs/install.sh --release $commit'"
-step "Remove $HOST:$folder" "ssh '$HOST' 'rm -rf $folder'"
-[ "${CONFIRM:-}" = yes ] || echo "Nothing was done. To do it: make ecs-deploy HOST=$HOST CONFIRM=yes"
+host=${HOST:-}
+[ -n "$host" ] || fail "say where to: make ecs-deploy HOST=user@host"
+[[ $host =~ ^[A-Za-z0-9][A-Za-z0-9@._:-]*$ ]] || fail "'$host' is no user@host."
+[ -z "$(git status --porcelain)" ] || echo "make ecs-deploy: what is not committed stays here." >&2
+
+revision=$(git rev-parse HEAD)
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' services/api/pyproject.toml)
+release=$version-${revision:0:12}
+read -r -a ssh <<<"${SSH:-ssh}"
+check=${CHECK:+--check}
+folder=/var/tmp/todo-$release
+# Who is not root becomes it, where sudo lets them.
+install="cd $folder && \$([ \"\$(id -u)\" = 0 ] || echo sudo) env REVISION=$revision deploy/ecs/install.sh --release $release $check ${ARGS:-}"
+
+cat <<END
+To $host, by ${ssh[*]}:
+  1. unpack $(git ls-files -- deploy nginx ops requirements services | wc -l) files of commit ${revision:0:12} into $folder
+  2. there: deploy/ecs/install.sh --release $release $check ${ARGS:-}
+  3. remove $folder
+END
+if [ "${CONFIRM:-}" != yes ]; then
+    echo "Nothing was done. With CONFIRM=yes it is."
+    exit 0
+fi
+
+git archive --format=tar "$revision" -- deploy nginx ops requirements services |
+    "${ssh[@]}" "$host" "rm -rf $folder && mkdir -p $folder && tar -x -C $folder"
+status=0
+"${ssh[@]}" "$host" "$install" || status=$?
+"${ssh[@]}" "$host" "rm -rf $folder"
+exit $status

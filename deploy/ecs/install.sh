@@ -71,7 +71,7 @@ told() {
     echo "# What install.sh was told; it need not be told again. NGINX_... of lib/proxy.sh may stand here too."
     for name in DOMAIN WITH_POSTGRESQL WITH_REDIS CERTBOT_EMAIL NGINX_TRUSTED_PROXIES PYTHON \
         NGINX_REQUESTS_PER_SECOND NGINX_BURST NGINX_SIGN_INS_PER_SECOND NGINX_SIGN_IN_BURST NGINX_CONNECTIONS \
-        NGINX_MAX_BODY_BYTES NGINX_HSTS_SECONDS; do
+        NGINX_MAX_BODY_BYTES NGINX_ANSWER_SECONDS NGINX_HSTS_SECONDS; do
         printf '%s=%q\n' "$name" "${!name}"
     done
 }

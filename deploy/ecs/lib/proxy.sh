@@ -5,6 +5,7 @@
 : "${NGINX_SIGN_INS_PER_SECOND:=2}" "${NGINX_SIGN_IN_BURST:=20}"   # of these, to /token and /users
 : "${NGINX_CONNECTIONS:=100}"                                      # requests of one address under way, streams included
 : "${NGINX_MAX_BODY_BYTES:=1048576}"                               # as API_MAX_BODY_BYTES
+: "${NGINX_ANSWER_SECONDS:=30}"                                    # how long the API may take to begin its answer
 : "${NGINX_HSTS_SECONDS:=63072000}"                                # how long a browser refuses plain HTTP
 
 TLS=/etc/todo/tls
@@ -57,23 +58,33 @@ real_ip() {
 }
 
 # filled TEMPLATE: only our own names; nginx's variables look the same.
+# shellcheck disable=SC2016
 filled() {
     local name edits=()
     for name in NGINX_REQUESTS_PER_SECOND NGINX_BURST NGINX_SIGN_INS_PER_SECOND NGINX_SIGN_IN_BURST NGINX_CONNECTIONS \
-        NGINX_MAX_BODY_BYTES NGINX_HSTS_SECONDS; do
+        NGINX_MAX_BODY_BYTES NGINX_ANSWER_SECONDS NGINX_HSTS_SECONDS; do
         edits+=(--expression "s|\${$name}|${!name}|g")
     done
-    edits+=(--expression "s|\${NGINX_REAL_IP}|$(real_ip)|")
+    edits+=(--expression "s|\${NGINX_REAL_IP}|$(real_ip)|" --expression 's|\${NGINX_HTTPS_SUFFIX}||g'
+        --expression 's|/dev/stderr|/var/log/nginx/error.log|g')
     # A host without IPv6 refuses to listen on it.
     [ -e /proc/net/if_inet6 ] || edits+=(--expression '/listen \[::\]/d')
     sed "${edits[@]}" "$1"
 }
 
 # staged RELEASE FOLDER: all of nginx's files, as they should be.
+# shellcheck disable=SC2016
 staged() {
+    local templates=$1/nginx/templates
     install --directory "$2/todo"
     cp "$1/nginx/headers.inc" "$1/nginx/problem.inc" "$1/nginx/proxy.inc" "$2/todo/"
-    filled "$1/nginx/templates/20-problems.conf.template" >"$2/todo/problems.conf"
+    filled "$templates/20-problems.conf.template" >"$2/todo/problems.conf"
+    # Of the container's settings the maps and the limits: not its DNS, its upstream and its HTTP/3.
+    filled "$templates/10-settings.conf.template" |
+        sed --quiet --expression '/^map .*\$todo_alt_svc/,/^}/d' --expression '/^map /,/^}/p' --expression '/^limit_/p' >"$2/todo/limits.conf"
+    # Of its server what comes after the certificate, without the brace that ends it.
+    filled "$templates/30-servers.conf.template" | sed --quiet '/^    include .*headers\.inc;/,/^}/{/^}/d;p}' >"$2/todo/server.inc"
+    grep --quiet 'location @unavailable' "$2/todo/server.inc" || fail "$templates has no server that could be used here."
     filled "$1/deploy/ecs/nginx/todo.conf.template" >"$2/site"
 }
 
