@@ -183,6 +183,16 @@ soak: $(READY) .venv-lint/.ready ## Break a container stack of its own: every ki
 ecs-deploy: ## Bring what is committed to a host without containers (HOST=root@address; only says what it would do without CONFIRM=yes)
 	@HOST="$(HOST)" CONFIRM="$(CONFIRM)" deploy/ecs/deploy.sh
 
+# ---- ECS without containers ---------------------------------------------------------------------------------------------
+
+.PHONY: ecs-deploy
+ecs-deploy: ## Install or upgrade a host without containers by SSH (HOST=user@host; only says what it would do without CONFIRM=yes)
+	@HOST="$(HOST)" CONFIRM="$(CONFIRM)" CHECK="$(CHECK)" ARGS='$(ARGS)' SSH='$(SSH)' deploy/ecs/deploy.sh
+
+.PHONY: test-ecs
+test-ecs: $(READY) ## Carry out that road on a bare Debian 12 in a container: install, serve, upgrade under load, roll back
+	@$(PY) -m pytest tests/deploy $(ARGS)
+
 # ---- Kubernetes -------------------------------------------------------------------------------------------------------
 
 OVERLAY ?= dev
