@@ -179,10 +179,6 @@ test-stack: $(READY) .venv-lint/.ready ## Test a container stack of its own thro
 soak: $(READY) .venv-lint/.ready ## Break a container stack of its own: every kill and outage, deploys under load, restores, certificates
 	@$(PY) -m pytest tests/stack -m soak $(ARGS)
 
-.PHONY: ecs-deploy
-ecs-deploy: ## Bring what is committed to a host without containers (HOST=root@address; only says what it would do without CONFIRM=yes)
-	@HOST="$(HOST)" CONFIRM="$(CONFIRM)" deploy/ecs/deploy.sh
-
 # ---- ECS without containers ---------------------------------------------------------------------------------------------
 
 .PHONY: ecs-deploy

@@ -101,8 +101,15 @@ build_ours() {
     rm -rf "$scratch"
 }
 
-settings_suit() {
-    RELEASE=$1 "$HERE/todo-admin" check-settings >/dev/null
+# Whether this release would start: its settings are accepted, and all of the API and the worker can be loaded.
+would_start() {
+    RELEASE=$1 quietly "$HERE/todo-admin" check-settings || return 1
+    RELEASE=$1 PROGRAM=gunicorn quietly "$HERE/todo-admin" --check-config "todo_api.main:create_app()" || return 1
+    RELEASE=$1 PROGRAM=python quietly "$HERE/todo-admin" -c "import todo_worker.app, todo_worker.tasks, todo_worker.runtime"
+}
+
+expect_to_start() {
+    would_start "$1" || fail "$1 would not start; the lines above say why. What serves was not touched."
 }
 
 migrate() {

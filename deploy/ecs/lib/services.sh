@@ -67,7 +67,14 @@ restart_services() {
 }
 
 api_is_ready() {
-    curl --silent --fail --max-time "$READY_SECONDS" --unix-socket /run/todo/api.sock --output /dev/null http://localhost/readyz
+    for _ in $(seq $((READY_SECONDS / 2))); do
+        if curl --silent --fail --max-time 2 --unix-socket /run/todo/api.sock --output /dev/null http://localhost/readyz; then
+            return
+        fi
+        [ "$(systemctl is-active todo-api.service)" != failed ] || return 1
+        sleep 0.2
+    done
+    return 1
 }
 
 worker_is_alive() {
