@@ -137,9 +137,6 @@ refuse_examples() {
             give_up "$file still has example values (replace-me). Copy it to ${example%.example} and fill in your own."
         fi
     done
-    if [ "$(sed -n 's|^DATABASE_URL=[^@]*@\([^:/?]*\).*|\1|p' "$(chosen settings.env)")" != "$(value PGHOST "$(chosen backup.env)")" ]; then
-        give_up "$(chosen backup.env) would back up another database than the one of $(chosen settings.env): PGHOST is not DATABASE_URL's host."
-    fi
     case $TAG in dev | latest | example) give_up "TAG=$TAG does not name a release. Set TAG to the version that you have pushed." ;; esac
 }
 

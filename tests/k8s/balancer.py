@@ -14,6 +14,7 @@ from typing import cast
 
 from tests.authority import Authority
 from tests.k8s.engine import Cluster, Container, docker
+from tests.worker_kit import eventually
 
 IMAGE = "nginxinc/nginx-unprivileged:1.30-trixie"
 _CONFIG = """\
@@ -80,6 +81,16 @@ class Endpoints(asyncio.DatagramProtocol):
             self._transport.close()
 
 
+async def _is_open(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(port))
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
 class Balancer:
     """One, and the pods that it sends requests to."""
 
@@ -107,7 +118,9 @@ class Balancer:
         self._id = (
             await docker("run", "--detach", *options, IMAGE, "-c", "/tls/nginx.conf", "-g", "daemon off;")
         ).strip()
-        self.url = f"https://{(await docker('port', self._id, '8443')).strip()}"
+        address = (await docker("port", self._id, "8443")).strip()
+        self.url = f"https://{address}"
+        await eventually(lambda: _is_open(address))
 
     def lead_to(self, pods: list[Container]) -> None:
         """Send requests to these alone, as soon as it looks again."""

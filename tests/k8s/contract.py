@@ -13,8 +13,8 @@ from todo_core.settings import Settings, variable_name
 OURS = {"api": "api", "migrate": "api", "worker": "worker", "beat": "worker"}
 """Our own pods, and the image of each."""
 
-PUBLIC = {"db": "db", "redis": "redis", "backup": "db", "restore": "db"}
-"""The pods of public images, and the service of compose.yaml that has the same one."""
+PUBLIC = {"db": "db", "redis": "redis", "backup": "backup", "restore": "backup"}
+"""The pods of public images, and the service of compose.yaml that is the same."""
 
 SECRETS = {
     "api": {"database_password", "redis_password", "token_keys"},
@@ -34,7 +34,6 @@ AUTHORITIES = {"api", "worker", "migrate", "backup", "restore"}
 OF_IMAGES = {"FORWARDED_ALLOW_IPS": {"api"}}
 """Variables that are no settings of ours: uvicorn reads this one."""
 
-LIBPQ = {"PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT"}
 SETTINGS = {variable_name(concern, field): concern for concern in Settings.CONCERNS for field in concern.model_fields}
 
 
@@ -52,7 +51,7 @@ def environment_keys(documents: Documents) -> Iterator[str]:
     """Every variable is one that somebody reads."""
     public = {"db": {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD_FILE", "POSTGRES_INITDB_ARGS", "PGDATA"}}
     programs = "".join((ROOT / "ops" / f"{name}.sh").read_text() for name in ("backup", "backup-common", "restore"))
-    public["backup"] = public["restore"] = LIBPQ | set(re.findall(r"\b(BACKUP_[A-Z_]+)\b", programs))
+    public["backup"] = public["restore"] = {"DATABASE_URL"} | set(re.findall(r"\b(BACKUP_[A-Z_]+)\b", programs))
     for name, pod in pods(documents).items():
         for key in pod.environment:
             if name in OURS:
@@ -67,21 +66,25 @@ def environment_values(documents: Documents) -> Iterator[str]:
     places = {"ENVIRONMENT", "LOG_LEVEL", "PUBLIC_URL", "DATABASE_URL", "REDIS_URL", "FORWARDED_ALLOW_IPS"}
     for name, pod in pods(documents).items():
         expected = {key: value for key, value in images.service(PUBLIC.get(name, name))["environment"].items() if value}
-        if name in {"backup", "restore"}:
-            expected = {"PGHOST": "", "PGUSER": "", "PGDATABASE": ""}
+        expected.pop("BACKUP_EVERY_SECONDS", None)  # a CronJob comes by itself
+        if name == "backup":
+            program = (ROOT / "ops/backup.sh").read_text()
+            expected |= {"BACKUP_KEEP_DAYS": re.findall(r"{BACKUP_KEEP_DAYS:-(\d+)}", program)[0]}
+        if name == "restore":
+            expected = {"DATABASE_URL": expected["DATABASE_URL"]}
         if name == "db":
             expected |= {"POSTGRES_PASSWORD_FILE": "/run/secrets/database_password"}
             expected |= {"PGDATA": "/var/lib/postgresql/data/pgdata"}
         secrets = {secret.upper() for secret in SECRETS[name]}
         for key, value in expected.items():
-            if key in {"DATABASE_PASSWORD", "REDIS_PASSWORD", "TOKEN_KEYS", "POSTGRES_PASSWORD"}:
+            if key in {"DATABASE_PASSWORD", "REDIS_PASSWORD", "TOKEN_KEYS", "POSTGRES_PASSWORD", "PGPASSWORD"}:
                 if key in pod.environment:
                     yield f"{name}: {key} is in the environment, where everybody sees it."
             elif key == "FORWARDED_ALLOW_IPS" and not of_kind(documents, "Ingress"):
                 continue  # nothing stands in front: port-forward comes from 127.0.0.1, which uvicorn believes
             elif not pod.environment.get(key):
                 yield f"{name}: {key} is not set."
-            elif key not in places | LIBPQ and pod.environment[key] != value:
+            elif key not in places and pod.environment[key] != value:
                 yield f"{name}: {key} is {pod.environment[key]}, and {value} in Compose."
         for key in secrets & pod.environment.keys():
             yield f"{name}: {key} is in the environment, where everybody sees it."
@@ -89,13 +92,11 @@ def environment_values(documents: Documents) -> Iterator[str]:
 
 def places(documents: Documents) -> Iterator[str]:
     """Where PostgreSQL, Redis and the clients are: Compose's names in dev, one and the same place in vke."""
-    backups = find(documents, "ConfigMap", "backup-settings")["data"]
     settings = find(documents, "ConfigMap", "settings")["data"]
     database = urlsplit(settings["DATABASE_URL"])
-    if (database.hostname, database.username, database.path[1:]) != tuple(
-        backups[key] for key in ("PGHOST", "PGUSER", "PGDATABASE")
-    ):
-        yield "backup: it is of another database than DATABASE_URL."
+    for name, pod in pods(documents).items():
+        if pod.environment.get("DATABASE_URL", settings["DATABASE_URL"]) != settings["DATABASE_URL"]:
+            yield f"{name}: its database is another one than everybody's."
     if database.password:
         yield "settings: DATABASE_URL has a password in it."
     if "db" in pods(documents):
@@ -111,8 +112,6 @@ def places(documents: Documents) -> Iterator[str]:
         yield "settings: ENVIRONMENT is not production."
     if database.query != "sslmode=verify-full&sslrootcert=/run/secrets/database_ca":
         yield "settings: DATABASE_URL does not check whom it speaks to."
-    if (backups.get("PGSSLMODE"), backups.get("PGSSLROOTCERT")) != ("verify-full", "/run/secrets/database_ca"):
-        yield "backup: it does not check whom it speaks to."
     if pods(documents)["api"].environment["FORWARDED_ALLOW_IPS"] != "100.64.0.0/10":
         yield "api: FORWARDED_ALLOW_IPS is not where ALB's requests come from."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tests.k8s import contract, images
-from tests.k8s.contract import AUTHORITIES, OURS, SECRETS, SETTINGS, Check
+from tests.k8s.contract import AUTHORITIES, OURS, PUBLIC, SECRETS, SETTINGS, Check
 from tests.k8s.manifests import ROOT, Document, Documents, Pod, find, of_kind, pods
 
 _PROBES = ("startupProbe", "livenessProbe", "readinessProbe")
@@ -76,7 +76,7 @@ def volumes(documents: Documents) -> Iterator[str]:
     """What can be written to is what Compose lets be written to, and no larger."""
     lasting = {"db": {"/var/lib/postgresql/data"}, "backup": {"/backups"}, "restore": {"/backups"}}
     for name, pod in pods(documents).items():
-        expected = {"/tmp": images.tmpfs("api")["/tmp"]} if name in {"backup", "restore"} else images.tmpfs(name)
+        expected = images.tmpfs(PUBLIC.get(name, name))
         if name == "db":
             expected["/dev/shm"] = images.size(images.service("db")["shm_size"])
         found, kept = {}, set()
@@ -114,7 +114,7 @@ def limits(documents: Documents) -> Iterator[str]:
     """Memory and cores are those that Compose allows, so that what was tried there holds here."""
     for name, pod in pods(documents).items():
         found = pod.container["resources"]["limits"]
-        service = images.service("api" if name in {"migrate", "backup", "restore"} else name)
+        service = images.service(PUBLIC.get(name, name))
         if images.size(found["memory"]) != images.size(service["mem_limit"]):
             yield f"{name}: its memory is {found['memory']}, and {service['mem_limit']} in Compose."
         if images.cores(found["cpu"]) != images.cores(service["cpus"]):

@@ -131,7 +131,13 @@ class Pod:
         for source in self.container.get("envFrom", []):
             config = find(self.documents, "ConfigMap", source["configMapRef"]["name"])
             environment |= {key: str(value) for key, value in (config.get("data") or {}).items()}
-        return environment | {entry["name"]: entry["value"] for entry in self.container.get("env", [])}
+        return environment | {entry["name"]: self._value(entry) for entry in self.container.get("env", [])}
+
+    def _value(self, entry: Document) -> str:
+        if "value" in entry:
+            return str(entry["value"])
+        source = entry["valueFrom"]["configMapKeyRef"]
+        return str(find(self.documents, "ConfigMap", source["name"])["data"][source["key"]])
 
     def volume(self, name: str) -> Document:
         """A volume by its name; one that a StatefulSet claims has no more than that."""
@@ -184,6 +190,9 @@ def references(pod: Pod) -> Iterator[tuple[str, str]]:
     yield "ServiceAccount", pod.spec["serviceAccountName"]
     for source in pod.container.get("envFrom", []):
         yield "ConfigMap", source["configMapRef"]["name"]
+    for entry in pod.container.get("env", []):
+        if "valueFrom" in entry:
+            yield "ConfigMap", entry["valueFrom"]["configMapKeyRef"]["name"]
     for volume in pod.spec.get("volumes", []):
         if "configMap" in volume:
             yield "ConfigMap", volume["configMap"]["name"]

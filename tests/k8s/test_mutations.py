@@ -44,7 +44,7 @@ def the_worker_is_told_whom_the_api_believes(found: Documents) -> None:
 
 @mistake("dev", "environment_keys")
 def the_backup_is_told_what_it_does_not_read(found: Documents) -> None:
-    find(found, "ConfigMap", "backup-settings")["data"]["BACKUP_KEEPDAYS"] = "7"
+    container(found, "backup")["env"].append({"name": "BACKUP_KEEPDAYS", "value": "7"})
 
 
 @mistake("vke", "environment_values")
@@ -86,7 +86,7 @@ def every_address_is_believed(found: Documents) -> None:
 
 @mistake("vke", "places")
 def the_backup_is_of_another_database(found: Documents) -> None:
-    find(found, "ConfigMap", "backup-settings")["data"]["PGHOST"] = "db"
+    container(found, "backup")["env"][0] = {"name": "DATABASE_URL", "value": "postgresql://todo@db:5432/todo"}
 
 
 @mistake("dev", "places")
