@@ -143,7 +143,7 @@ def expand(word: str) -> set[str]:
 
 
 def debian(name: str, action: str, *, check: bool = True) -> int:
-    """A service of Debian's own, by its init script, which asks systemctl first: us, who wait for it. It gets no answer."""
+    """A service of Debian's own, by its init script, which asks systemctl first: us, who wait. It gets no answer."""
     return subprocess.run(
         [f"/etc/init.d/{name.removesuffix('.service')}", action],
         env={**os.environ, "SYSTEMCTL_SKIP_REDIRECT": "1"},
