@@ -35,7 +35,8 @@ LOGS = Path("/var/log/units")
 REAL_SYSTEMCTL = "/usr/bin/systemctl"
 
 CARRIED_OUT = {
-    "Type", "User", "Group", "WorkingDirectory", "Environment", "EnvironmentFile", "BindReadOnlyPaths", "ExecStart",
+    "Type", "User", "Group", "WorkingDirectory", "Environment", "EnvironmentFile", "UnsetEnvironment",
+    "BindReadOnlyPaths", "ExecStart",
     "RuntimeDirectory", "RuntimeDirectoryMode", "StateDirectory", "StateDirectoryMode", "KillMode", "KillSignal",
     "TimeoutStopSec", "Restart", "RestartSec", "RestartPreventExitStatus", "UMask", "NoNewPrivileges",
     "CapabilityBoundingSet", "AmbientCapabilities", "SystemCallFilter", "SystemCallErrorNumber",
@@ -186,6 +187,8 @@ class Service:
         for path in unit.all("Service", "EnvironmentFile"):
             if Path(path.lstrip("-")).exists() or not path.startswith("-"):
                 environment |= environment_file(Path(path.lstrip("-")))
+        for name in unit.words("Service", "UnsetEnvironment"):
+            environment.pop(name, None)
         plan: dict[str, object] = {"unit": self.name}
         descriptors: list[int] = []
         listener = self.manager.sockets.get(f"{self.name.removesuffix('.service')}.socket")

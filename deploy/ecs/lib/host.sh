@@ -72,6 +72,7 @@ ensure_user_and_folders() {
         useradd --system --user-group --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin todo
     ensure_folder /opt/todo 755 root:root
     ensure_folder /opt/todo/releases 755 root:root
+    ensure_folder /opt/todo/cache 700 root:root   # uv leaves locks in it that everybody could write to
     ensure_folder /etc/todo 755 root:root
     ensure_folder /etc/todo/secrets 750 root:todo
     ensure_folder /etc/todo/tls 750 root:root
