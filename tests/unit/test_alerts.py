@@ -1,4 +1,4 @@
-"""The alert rules, as files: each is explained in both languages, has a test of promtool's, and rests on what exists."""
+"""The alert rules, as files: explained in both languages, tested, and resting on metrics that there are."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def sections(language: str) -> list[str]:
     return re.findall(r"^### (\w+)$", text, re.MULTILINE)
 
 
-def tests() -> list[dict[str, Any]]:
+def checks() -> list[dict[str, Any]]:
     """What promtool expects of which alert."""
     files = (MONITORING / "prometheus" / "tests").glob("*.yml")
     return [check for path in files for test in load(path)["tests"] for check in test["alert_rule_test"]]
@@ -67,7 +67,7 @@ def test_the_runbooks_have_one_order() -> None:
 
 @pytest.mark.parametrize("rule", rules(), ids=lambda rule: rule["alert"])
 def test_an_alert_is_tested_when_it_fires_and_when_it_must_not(rule: dict[str, Any]) -> None:
-    expected = {bool(check.get("exp_alerts")) for check in tests() if check["alertname"] == rule["alert"]}
+    expected = {bool(check.get("exp_alerts")) for check in checks() if check["alertname"] == rule["alert"]}
     assert expected == {True, False}
 
 
