@@ -82,14 +82,15 @@ write_env() {
     local name
     [ ! -e "$STACK/.env" ] || return 0
     say "writing $STACK/.env"
-    (
-        umask 077
+    install --mode 600 /dev/null "$STACK/.env.new"
+    {
         echo "# Written by containers.sh from $SETTINGS. .env.production.example explains it; secrets are in ./secrets."
         for name in COMPOSE_PROJECT_NAME COMPOSE_FILE COMPOSE_PROFILES TAG REGISTRY BASE_PREFIX PUBLIC_URL ACME_EMAIL \
             DATABASE_URL REDIS_URL NGINX_TRUSTED_PROXIES; do
             [ -z "${!name:-}" ] || printf '%s=%s\n' "$name" "${!name}"
         done
-    ) >"$STACK/.env"
+    } >"$STACK/.env.new"
+    mv "$STACK/.env.new" "$STACK/.env"
 }
 
 log_in() {

@@ -10,14 +10,14 @@ CONTAINER = ROOT / "nginx"
 SITE = (ROOT / "deploy" / "ecs" / "nginx" / "todo.conf.template").read_text(encoding="utf-8")
 PROXY = (ROOT / "deploy" / "ecs" / "lib" / "proxy.sh").read_text(encoding="utf-8")
 NOT_IN_DEBIAN_12 = {"keepalive_min_timeout"}
-OF_THE_CONTAINER = {"default_type", "sendfile", "tcp_nopush", "access_log", "include"}
+OF_THE_CONTAINER = {"default", "default_type", "sendfile", "tcp_nopush", "access_log", "include"}
 """What Debian's own nginx.conf has, or what is a matter of places."""
 
 
 def directives(text: str) -> dict[str, str]:
     """Each simple directive and its value, whatever block it stands in."""
     lines = (line.strip() for line in text.splitlines() if not line.strip().startswith("#"))
-    return dict(re.findall(r"^(\w+) +([^{}]+);$", "\n".join(lines), re.MULTILINE))
+    return dict(re.findall(r"^(\w+) +([^{};\n]+);$", "\n".join(lines), re.MULTILINE))
 
 
 def test_time_limits_sizes_and_compression_are_the_containers() -> None:
