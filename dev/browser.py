@@ -8,16 +8,22 @@ each step go to `.local/browser/`; with `--readme` the README's picture is taken
 from __future__ import annotations
 
 import argparse
+import base64
+import hashlib
 import json
 import os
 import secrets
+import ssl
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from dev.chromium import BrowserError, Page, chromium
 from dev.network import origin
@@ -196,32 +202,50 @@ class Tour:
         print(f"  {len(self.page.requests)} requests, all to {self.address}", flush=True)
 
 
-def check_answers(address: str) -> None:
+def check_answers(address: str, ca: Path | None) -> str | None:
     """Say what to do when nothing runs there.
+
+    Returns:
+        Behind TLS, the fingerprint of the key that was shown and verified, for the browser.
 
     Raises:
         ServerError: nothing does.
     """
+    trust = ssl.create_default_context(cafile=ca)
     try:
-        httpx.get(f"{address}/livez", trust_env=False, timeout=10).raise_for_status()
+        with httpx.stream("GET", f"{address}/livez", verify=trust, trust_env=False, timeout=10) as answer:
+            answer.raise_for_status()
+            shown = answer.extensions["network_stream"].get_extra_info("ssl_object")
+            return None if shown is None else fingerprint(shown.getpeercert(binary_form=True))
     except httpx.HTTPError as error:
         raise ServerError(
             f"No API answers at {address} ({error}). Start it with `make run`, or name it: PORT=8001 make browser"
         ) from error
 
 
+def fingerprint(certificate: bytes) -> str:
+    """What Chromium calls a certificate's key."""
+    key = x509.load_der_x509_certificate(certificate).public_key()
+    spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(spki).digest()).decode()
+
+
 def main() -> None:
-    """Take the tour at HOST and PORT."""
+    """Take the tour at HOST and PORT, or at --base-url."""
     parser = argparse.ArgumentParser(prog="make browser", description="Drive Swagger UI in a headless Chromium.")
     parser.add_argument("--readme", action="store_true", help=f"take {README_PICTURE} anew")
+    parser.add_argument("--base-url", help="instead of HOST and PORT, such as https://localhost:8443")
+    parser.add_argument("--ca", type=Path, help="the authority of its certificate, such as .local/ca.pem (make ca)")
     options = parser.parse_args()
     host = os.environ.get("HOST") or "127.0.0.1"
     address = origin(host, int(os.environ.get("PORT") or "8000"))
+    if options.base_url:
+        address, host = options.base_url.rstrip("/"), urlsplit(options.base_url).hostname or host
     exit_on_sigterm()
     try:
-        check_answers(address)
+        key = check_answers(address, options.ca)
         print(f"Chromium at {address}/docs", flush=True)
-        with chromium(host, width=1000, height=1000) as page:
+        with chromium(host, width=1000, height=1000, key=key) as page:
             Tour(page, address, STEPS).run(README_PICTURE if options.readme else None)
     except ServerError as error:
         sys.exit(str(error))

@@ -183,13 +183,22 @@ class Page:
 
 
 @contextmanager
-def chromium(host: str, *, width: int, height: int) -> Iterator[Page]:
-    """Start a browser with a profile of its own, which finds no host but the one named, and give its page."""
+def chromium(host: str, *, width: int, height: int, key: str | None = None) -> Iterator[Page]:
+    """Start a browser with a profile of its own, which finds no host but the one named, and give its page.
+
+    Args:
+        host: the one host.
+        width: of the window.
+        height: of the window.
+        key: Base64 of the SHA-256 of a public key (SPKI) that the browser trusts without asking any authority.
+    """
     path = find_chromium()
     with scratch_directory() as directory:
         profile, log = directory / "profile", directory / "chromium.log"
         command = [path, *FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"]
-        command += [f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {host}, EXCLUDE 127.0.0.1", "about:blank"]
+        command += [f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {host}, EXCLUDE 127.0.0.1"]
+        command += [f"--ignore-certificate-errors-spki-list={key}"] if key else []
+        command += ["about:blank"]
         browser = spawn(command, cwd=directory, log=log, HOME=str(directory))
         try:
             socket = _connect(browser, profile / "DevToolsActivePort", log)
