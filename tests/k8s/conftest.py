@@ -66,10 +66,10 @@ class Stack:
 
 
 @asynccontextmanager
-async def opened(name: str) -> AsyncIterator[Cluster]:
+async def opened(name: str, subnet: str | None = None) -> AsyncIterator[Cluster]:
     """A cluster of this name; nothing of it is left afterwards."""
     cluster = Cluster(f"todo-{TAG}-{os.getpid()}-{name}")
-    await cluster.open()
+    await cluster.open(subnet)
     try:
         yield cluster
     finally:

@@ -13,6 +13,7 @@ import tarfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 
 import httpx
 
@@ -147,9 +148,10 @@ class Cluster:
     gateway: str = ""
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
-    async def open(self) -> None:
-        """Make the network."""
-        await docker("network", "create", self.name)
+    async def open(self, subnet: str | None = None) -> None:
+        """Make the network, of these addresses or of any."""
+        options = [f"--subnet={subnet}", f"--gateway={ip_network(subnet)[1]}"] if subnet else []
+        await docker("network", "create", *options, self.name)
         (network,) = json.loads(await docker("network", "inspect", self.name))
         self.gateway = network["IPAM"]["Config"][0]["Gateway"].partition("/")[0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator
 
@@ -14,7 +15,7 @@ from tests.authority import Authority
 from tests.k8s.conftest import TAG, Run, Stack, opened
 from tests.k8s.engine import Cluster, Container, docker
 from tests.k8s.images import size
-from tests.k8s.manifests import Document, Pod, documents, operate, parse, pods, tree
+from tests.k8s.manifests import ROOT, Document, Pod, documents, operate, parse, pods, tree
 from tests.worker_kit import eventually
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
@@ -161,7 +162,8 @@ async def vke(images: None) -> AsyncIterator[tuple[Cluster, dict[str, Pod]]]:
     certificate, key = authority.issue(DATABASE)
     dev, found = pods(documents("dev", TAG)), filled_in(authority.pem)
     passwords = found["api"].files("/run/secrets")
-    async with opened("vke") as cluster:
+    # What comes from this machine then comes from ALB's own range, as far as the pods can tell.
+    async with opened("vke", f"100.{64 + os.getpid() % 64}.{os.getpid() // 64 % 256}.0/24") as cluster:
         files = [("server.pem", certificate.encode(), 0o644), ("server.key", key.encode(), 0o640)]
         tls = await cluster.volume(files, owner=(0, 999))
         dev["db"].container["env"][2] = {"name": "POSTGRES_PASSWORD", "value": passwords["database_password"].decode()}
@@ -188,6 +190,41 @@ async def test_on_vke_every_pod_becomes_ready_by_tls_and_password(vke: tuple[Clu
         assert await container.terminate() == 0, await container.log()
     backup = await cluster.start(found["backup"])
     assert await backup.ended() == 0, await backup.log()
+
+
+LOOK = (
+    "import asyncio; from todo_core.redis_client import connect; from todo_core.settings import Settings;"
+    " redis = Settings.load().redis; print(asyncio.run(connect(redis).keys(f'{redis.key_prefix}:sign-in:*')))"
+)
+"""README.md has it, for the same question."""
+
+
+async def counted(api: Container, forwarded_for: str) -> str:
+    """Whom a failed sign-in is counted against."""
+    async with httpx.AsyncClient(base_url=f"http://{api.address}:8000", trust_env=False) as client:
+        form = {"username": "nobody", "password": "wrong horse battery staple"}
+        answer = await client.post("/token", data=form, headers={"X-Forwarded-For": forwarded_for})
+    assert answer.status_code == 400, answer.text
+    return await api.run("python", "-c", LOOK)
+
+
+async def test_limits_count_the_client_that_alb_names_and_nobody_else_is_believed(
+    vke: tuple[Cluster, dict[str, Pod]], stack: Stack, run: Run
+) -> None:
+    cluster, found = vke
+    migration = await cluster.start(found["migrate"])
+    assert await migration.ended() == 0, await migration.log()
+    api = await cluster.start(found["api"])
+    await api.ready()
+    assert LOOK in (ROOT / "k8s/README.md").read_text(encoding="utf-8")
+    # The client has written the first one; ALB adds the one that it sees.
+    keys = await counted(api, "198.51.100.1, 203.0.113.9")
+    assert ":203.0.113.9:" in keys
+    assert "198.51.100.1" not in keys
+    # In dev nothing stands in front, so what a client writes there counts for nothing.
+    keys = await counted(await run("api"), "203.0.113.9")
+    assert f":{stack.cluster.gateway}:" in keys
+    assert "203.0.113.9" not in keys
 
 
 @pytest.mark.parametrize("name", ["migrate", "backup"])
