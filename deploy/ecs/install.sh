@@ -5,6 +5,7 @@
 #   install.sh --domain todo.example.com --with-postgresql --with-redis      everything on this host
 #   install.sh --domain todo.example.com --database-url URL --redis-url URL  with managed PostgreSQL and Redis
 #   install.sh                                                               an upgrade; it remembers what it was told
+#   /opt/todo/current/deploy/ecs/install.sh                                  the same release, after a change of what it was told
 #   install.sh --check ...                                                   says what it would do, and does nothing
 #   install.sh rollback [RELEASE]      serves the release before (or this one) again; the database stays as it is
 #   install.sh status                  which releases are there, and which one serves
@@ -15,8 +16,9 @@
 #   --release NAME           the name of this release, in place of its version and commit
 set -euo pipefail
 umask 022
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-SOURCE=$(cd "$HERE/../.." && pwd)
+# Not by way of /opt/todo/current, which is about to be changed.
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+SOURCE=$(cd "$HERE/../.." && pwd -P)
 
 usage() {
     sed -n '2,/^set -/{s/^# \{0,1\}//;/^set -/d;p}' "${BASH_SOURCE[0]}"

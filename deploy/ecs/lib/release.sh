@@ -10,8 +10,17 @@ content_hash() {
         -type f ! -path '*/__pycache__/*' -print0 | LC_ALL=C sort --zero-terminated | xargs --null sha256sum | sha256sum | head --bytes 12)
 }
 
+# Run from a release itself, and not from a checkout.
+is_a_release() {
+    [ "$(dirname "$SOURCE")" = "$RELEASES" ]
+}
+
 release_name() {
     local version commit
+    if is_a_release; then
+        basename "$SOURCE"
+        return
+    fi
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$SOURCE/services/api/pyproject.toml")
     commit=$(git -C "$SOURCE" rev-parse --short=12 HEAD 2>/dev/null) || commit=
     if [ -n "$commit" ] && [ -z "$(git -C "$SOURCE" status --porcelain 2>/dev/null)" ]; then
@@ -38,11 +47,13 @@ is_complete() {
 }
 
 is_the_same() {
+    if is_a_release; then [ "$SOURCE" = "$RELEASES/$1" ] && return; fi
     is_complete "$1" && [ "$(cat "$RELEASES/$1/complete")" = "$(content_hash)" ]
 }
 
 build_release() {
     local release=$RELEASES/$1 tools hash
+    ! is_a_release || fail "$SOURCE is a release already; a new one is built from a checkout."
     if is_complete "$1"; then
         fail "there is a release $1 already, made from other files. Give this one another name: --release NAME"
     fi
