@@ -35,19 +35,20 @@ class Trouble:
     over: float = 0.0
 
     def failures_outside(self, seconds: float) -> list[Failure]:
-        """Those before the fault, or so long after everything was well again."""
-        return [each for each in self.load.tally.failures if each.at < self.began or each.at > self.over + seconds]
+        """Those before the fault, or so many seconds after it began."""
+        return [each for each in self.load.tally.failures if not 0 <= each.at - self.began <= seconds]
 
 
 @asynccontextmanager
 async def trouble(
-    stack: Stack, http: httpx.AsyncClient, *, repeats: bool, cut: set[str], reminders: int = 20
+    stack: Stack, http: httpx.AsyncClient, *, fails_for: float, repeats: bool, cut: set[str], reminders: int = 20
 ) -> AsyncIterator[Trouble]:
     """Load and a witness before, while and after the block breaks something; then the verdict.
 
     Args:
         stack: what is broken.
         http: how the witness speaks to it.
+        fails_for: seconds from the fault to the last request that may fail because of it.
         repeats: a process that was killed may have sent what it could not note down any more.
         cut: kinds of requests whose connections may break in the trouble, for nobody is there to answer them.
         reminders: of the witness, one due every other second.
@@ -74,16 +75,25 @@ async def trouble(
         assert await witness.faults(repeats=repeats) == []
         impolite = [each for each in load.tally.impolite() if each.error is None or each.kind not in cut]
         assert impolite == [], "every other answer is a problem document with a Retry-After"
-        assert watched.failures_outside(0.5) == [], "all is well before, and again afterwards"
+        assert watched.failures_outside(fails_for) == [], "all is well before, and again afterwards"
 
 
 STREAM = {"stream"}
 EVERYTHING = {"list", "inbox", "create", "read", "change", "complete", "delete", "stream", "sign-in"}
 
 
-def _cut_by(service: str) -> set[str]:
-    """Whose connections may break when a service dies: an event stream ends with the API, and all with nginx."""
-    return {"api": STREAM, "nginx": EVERYTHING}.get(service, set())
+KILLED: dict[str, tuple[float, set[str]]] = {
+    # Crash recovery.
+    "db": (15.0, set()),
+    "redis": (0.0, set()),
+    # Its start, and what nginx heard meanwhile of a name that was gone (`valid=2s`). Its streams end in the middle.
+    "api": (15.0, STREAM),
+    "worker": (0.0, set()),
+    "beat": (0.0, set()),
+    # Nobody is there to say anything.
+    "nginx": (5.0, EVERYTHING),
+}
+"""For how many seconds requests may fail when a service is killed, and whose connections may break."""
 
 
 @pytest.mark.soak
@@ -92,15 +102,14 @@ def _cut_by(service: str) -> set[str]:
 async def test_a_killed_process_costs_seconds_and_nothing_else(
     stack: Stack, http: httpx.AsyncClient, service: str, which: Which
 ) -> None:
-    async with trouble(stack, http, repeats=True, cut=_cut_by(service)) as watched:
+    fails_for, cut = KILLED[service]
+    async with trouble(stack, http, fails_for=fails_for, repeats=True, cut=cut):
         await kill(stack, service, which)
-    if service in {"beat", "worker", "redis"}:
-        assert watched.load.tally.failures == [], "the API needs none of them"
 
 
 async def test_an_api_that_is_killed_comes_back_by_itself(stack: Stack, http: httpx.AsyncClient) -> None:
     """The short one: the others are `make soak`."""
-    async with trouble(stack, http, repeats=False, cut=STREAM, reminders=8):
+    async with trouble(stack, http, fails_for=15, repeats=False, cut=STREAM, reminders=8):
         await kill(stack, "api", "main")
 
 
@@ -108,7 +117,7 @@ async def test_an_api_that_is_killed_comes_back_by_itself(stack: Stack, http: ht
 async def test_postgresql_stopped_for_twenty_seconds_is_an_outage_that_says_so(
     stack: Stack, http: httpx.AsyncClient
 ) -> None:
-    async with trouble(stack, http, repeats=True, cut=set()) as watched:
+    async with trouble(stack, http, fails_for=OUTAGE + 15, repeats=True, cut=set()) as watched:
         await stack.compose("stop", "db")
         await asyncio.sleep(OUTAGE)
         await stack.compose("start", "db")
@@ -119,16 +128,16 @@ async def test_postgresql_stopped_for_twenty_seconds_is_an_outage_that_says_so(
 async def test_redis_stopped_for_twenty_seconds_fails_no_request_and_loses_no_reminder(
     stack: Stack, http: httpx.AsyncClient
 ) -> None:
-    async with trouble(stack, http, repeats=False, cut=set()) as watched:
+    async with trouble(stack, http, fails_for=0, repeats=False, cut=set()):
         await stack.compose("stop", "redis")
         await asyncio.sleep(OUTAGE)
         await stack.compose("start", "redis")
-    assert watched.load.tally.failures == []
 
 
 @pytest.mark.soak
 async def test_nginx_restarted_breaks_connections_only_while_it_is_away(stack: Stack, http: httpx.AsyncClient) -> None:
-    async with trouble(stack, http, repeats=False, cut=EVERYTHING):
+    """Nor does an open stream keep it from ending: then nobody could connect for as long."""
+    async with trouble(stack, http, fails_for=10, repeats=False, cut=EVERYTHING):
         await stack.compose("restart", "nginx")
 
 
@@ -136,11 +145,10 @@ async def test_nginx_restarted_breaks_connections_only_while_it_is_away(stack: S
 async def test_a_receiver_that_hangs_keeps_nobody_else_waiting(stack: Stack, http: httpx.AsyncClient) -> None:
     hog = await Witness.hire(stack, http)
     await stack.mood(hog.hook, hang=60)
-    async with trouble(stack, http, repeats=False, cut=set()) as watched:
+    async with trouble(stack, http, fails_for=0, repeats=False, cut=set()) as watched:
         await hog.expect(200, first=5.0, every=0.0)
         await asyncio.sleep(20)
         assert len(await stack.posted(hog.hook)) >= 8, "the worker is busy with it"
-    assert watched.load.tally.failures == []
     assert watched.load.lateness()[-1] < 3
     assert (await watched.witness.lateness())[-1] < 3
     await stack.mood(hog.hook)
