@@ -201,6 +201,12 @@ async def test_an_upgrade_and_a_rollback_fail_no_request(installed: Host, author
         await asyncio.sleep(3)
         await load.stop()
         print(load.tally)
+        # Where the longest waits were: before the API was there to take them, or in it.
+        print(
+            installed.run(
+                'grep -E \'"seconds":[0-9]{2,}|"seconds":[3-9]\' /var/log/nginx/todo-access.log | tail -8 || true'
+            )
+        )
         assert load.tally.failures == []
         assert await load.faults() == []
     assert installed.run("basename $(readlink /opt/todo/current)").strip() != upgraded

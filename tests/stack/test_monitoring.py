@@ -112,7 +112,8 @@ async def test_everything_that_an_alert_rests_on_is_measured(stack: Stack, monit
     left = await monitoring.value("todo_certificate_expiry_timestamp_seconds - time()")
     assert left is not None
     assert left > 14 * 86_400
-    assert await monitoring.value('todo_http_requests_total{route="/todos/", method="POST", code="201"}')
+    created = 'todo_http_requests_total{route="/todos/", method="POST", code="201"}'
+    await until(lambda: monitoring.value(created), SCRAPED, "the todo is counted")
 
 
 async def test_a_worker_that_is_gone_is_told_of(stack: Stack, monitoring: Monitoring) -> None:
