@@ -26,6 +26,7 @@ from typing import Any
 from alembic import command
 from alembic.script import Script, ScriptDirectory
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import SQLAlchemyError
 
 from dev.postgres import EmbeddedPostgres
 from dev.processes import ServerError, exit_on_sigterm, scratch_directory
@@ -51,6 +52,10 @@ CREATED = re.compile(rf"\s*CREATE\s+(?:UNLOGGED\s+)?TABLE\s+(?:IF\s+NOT\s+EXISTS
 WRITTEN = re.compile(rf"\b(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM|MERGE\s+INTO)\s+{IDENTIFIER}", re.IGNORECASE)
 DATA = re.compile(r"\s*(?:WITH|INSERT|UPDATE|DELETE|MERGE)\b", re.IGNORECASE)
 WHOLE_TABLE = re.compile(r"\s*(?:LOCK|TRUNCATE|CLUSTER|VACUUM\s*\(?[^;]*\bFULL)\b", re.IGNORECASE)
+
+
+class MigrationFailed(Exception):
+    """What cannot run cannot be judged; the text is PostgreSQL's."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,12 @@ def render(versions: Path, database_url: str) -> list[Rendered]:
 
 def _render(script: Script, options: Any) -> Rendered:
     rendered = Rendered(Path(script.path))
-    with _recorded(rendered):
-        command.upgrade(options, script.revision)
+    try:
+        with _recorded(rendered):
+            command.upgrade(options, script.revision)
+    except SQLAlchemyError as error:
+        said = getattr(error, "orig", None) or error
+        raise MigrationFailed(f"{rendered.path.name} does not run on an empty database: {said}") from error
     return rendered
 
 
@@ -226,7 +235,7 @@ def main() -> None:
         with scratch_directory() as directory, EmbeddedPostgres(directory / "postgres", throwaway=True) as postgres:
             migrations = render(versions, postgres.create_database("lint"))
         found = complaints(migrations)
-    except ServerError as error:
+    except (ServerError, MigrationFailed) as error:
         sys.exit(str(error))
     if found:
         print(*found, sep="\n", file=sys.stderr)

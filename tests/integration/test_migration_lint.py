@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.migration_lint import Complaint, complaints, render
+from dev.migration_lint import Complaint, MigrationFailed, complaints, render
 from tests.conftest import in_thread
 from todo_core.migrations import runner
 
@@ -165,6 +165,28 @@ async def test_the_command_names_the_file_on_standard_error_and_fails(versions: 
     assert (process.returncode, output) == (1, b"")
     assert errors.decode().startswith(f"0002_badly.py:{FIRST_LINE}: ban-drop-table: ")
     assert "docs/migrations.md" in errors.decode()
+
+
+async def test_a_migration_that_cannot_run_is_named(versions: Path, empty_database: str) -> None:
+    with pytest.raises(MigrationFailed, match=r'^0002_badly\.py does not run .*column "colour" does not exist'):
+        await lint(versions, empty_database, 'op.execute("SELECT colour FROM todos")')
+
+
+async def test_a_column_becomes_not_null_by_a_constraint_that_was_validated_before(
+    versions: Path, empty_database: str
+) -> None:
+    found = await lint(
+        versions,
+        empty_database,
+        'name = op.f("ck_todos_description_present")',
+        'op.create_check_constraint(name, "todos", "description IS NOT NULL", postgresql_not_valid=True)',
+        "with op.get_context().autocommit_block():",
+        '    op.execute(f"ALTER TABLE todos VALIDATE CONSTRAINT {name}")',
+        'op.alter_column("todos", "description", nullable=False)',
+        "# migration-lint: ban-drop-constraint - the column itself says so now",
+        'op.drop_constraint(name, "todos")',
+    )
+    assert found == []
 
 
 async def test_the_products_own_migrations_keep_nobody_waiting(empty_database: str) -> None:
