@@ -13,7 +13,7 @@ from tests.factories import Person
 from tests.stack.stack import CommandFailed, Stack, run
 from tests.stack.waiting import until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(240)]
 
 FLIP_A_BIT = """
 path=/backups/$1.dump
