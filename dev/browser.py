@@ -216,7 +216,7 @@ def check_answers(address: str, ca: Path | None) -> str | None:
         with httpx.stream("GET", f"{address}/livez", verify=trust, trust_env=False, timeout=10) as answer:
             answer.raise_for_status()
             shown = answer.extensions["network_stream"].get_extra_info("ssl_object")
-            return None if shown is None else fingerprint(shown.getpeercert(binary_form=True))
+            return None if shown is None else fingerprint(shown.getpeercert(True))
     except httpx.HTTPError as error:
         raise ServerError(
             f"No API answers at {address} ({error}). Start it with `make run`, or name it: PORT=8001 make browser"
