@@ -208,11 +208,17 @@ set_up_redis() {
     debian_service redis-server restart
 }
 
+# To a Redis with another password, or none, redis-cli says so before its PONG.
 redis_answers() {
-    [ "$(REDISCLI_AUTH=$(cat /etc/todo/secrets/redis_password) redis-cli ping)" = PONG ]
+    [ "$(REDISCLI_AUTH=$(cat /etc/todo/secrets/redis_password) redis-cli ping 2>&1)" = PONG ]
+}
+
+redis_is_another() {
+    fail "Redis does not take the password in /etc/todo/secrets/redis_password. Restart it: systemctl restart redis-server"
 }
 
 ensure_redis() {
     ensure "Redis with a password, within 128 MB, without a file, in /etc/redis/todo.conf" redis_is_set_up -- set_up_redis
     ensure "Redis running" redis_answers -- debian_service redis-server start
+    expect "Redis taking the password" redis_answers -- redis_is_another
 }

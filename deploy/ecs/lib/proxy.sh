@@ -157,9 +157,10 @@ has_certificate() {
     [ "$(readlink "$TLS/fullchain.pem")" = "/etc/letsencrypt/live/$DOMAIN/fullchain.pem" ]
 }
 
+# CERTBOT_SERVER names another authority than Let's Encrypt's own, such as its staging one.
 get_certificate() {
     certbot certonly --quiet --non-interactive --agree-tos --email "$CERTBOT_EMAIL" --webroot --webroot-path /var/lib/todo/acme \
-        --domain "$DOMAIN" --cert-name "$DOMAIN" --key-type ecdsa --keep-until-expiring
+        --domain "$DOMAIN" --cert-name "$DOMAIN" --key-type ecdsa --keep-until-expiring ${CERTBOT_SERVER:+--server "$CERTBOT_SERVER"}
     RENEWED_LINEAGE=/etc/letsencrypt/live/$DOMAIN "$HERE/certbot-hook"
 }
 
