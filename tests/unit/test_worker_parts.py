@@ -202,22 +202,14 @@ async def test_an_attempt_ends_as_its_channel_does(error: Exception | None, stat
 # ---- patience
 
 
-async def test_patience_grows_and_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    waited: list[float] = []
-
-    async def note(seconds: float) -> None:
-        waited.append(seconds)
-
-    monkeypatch.setattr("todo_worker.patience.asyncio.sleep", note)
+def test_patience_grows_and_begins_anew() -> None:
     patience = Patience()
-    for _ in range(12):
-        await patience.wait()
+    waited = [patience.next_seconds() for _ in range(12)]
     assert all(0.025 <= seconds <= 5 for seconds in waited)
     assert waited[0] <= 0.05
     assert waited[-1] >= 2.5
     patience.reset()
-    await patience.wait()
-    assert waited[-1] <= 0.05
+    assert patience.next_seconds() <= 0.05
 
 
 @pytest.mark.parametrize(

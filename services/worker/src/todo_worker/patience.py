@@ -19,9 +19,13 @@ class Patience:
 
     async def wait(self) -> None:
         """Let some time pass, more than the time before."""
+        await asyncio.sleep(self.next_seconds())
+
+    def next_seconds(self) -> float:
+        """How long it is to wait this time."""
         longest = min(_LONGEST, _FIRST * 2 ** min(self._tries, 10))
         self._tries += 1
-        await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - no secret
+        return random.uniform(longest / 2, longest)  # noqa: S311 - no secret
 
     def reset(self) -> None:
         """It worked: begin anew."""
