@@ -26,12 +26,13 @@ SERVERS = {
 
 def environment(**settings: str) -> dict[str, str]:
     """What a process needs of ours, and its settings."""
-    return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **settings}
+    kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+    return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **kept, **settings}
 
 
 @asynccontextmanager
 async def served(server: str, directory: Path, **settings: str) -> AsyncIterator[tuple[subprocess.Popen[bytes], str]]:
-    """A server process that is ready, and its address; killed if the test leaves it running."""
+    """A server process that is ready, and its address; ended if the test leaves it running."""
     port = free_port()
     arguments = [argument.format(port=port) for argument in SERVERS[server]]
     with (directory / "log").open("wb") as log:
@@ -50,6 +51,15 @@ async def served(server: str, directory: Path, **settings: str) -> AsyncIterator
                 assert process.poll() is None, (directory / "log").read_text(encoding="utf-8")
         yield process, address
     finally:
+        await asyncio.to_thread(end, process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ask it to stop, so that what it has measured of itself is kept; after five seconds, make it."""
+    process.terminate()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
 

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from dev.processes import free_port
-from tests.integration.test_processes import environment
+from tests.integration.test_processes import end, environment
 from todo_core.settings import WatchSettings
 from todo_worker import watch
 
@@ -137,7 +137,7 @@ def watching(directory: Path, **settings: str) -> Iterator[Watching]:
     try:
         yield running
     finally:
-        running.process.kill()
+        end(running.process)
         running.process.wait()
 
 
