@@ -217,4 +217,4 @@ class Arena:
             if not program.running():
                 saboteur.found_dead(program)
             elif not await asyncio.to_thread(program.ask_to_stop):
-                saboteur.notes.append(f"{program.name} did not stop in its time and was killed")
+                saboteur.notes.append(f"{program.name} did not stop in its time")

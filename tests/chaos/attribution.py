@@ -129,11 +129,12 @@ class Attribution:
         """A window in which the process that held it was hit before it can have settled, and before the repeat.
 
         Of a connection whose process had died before it could be looked up, that process is not known: any will do
-        that was hit at just that moment.
+        that was being hit at just that moment. (Of a worker whose parent was killed that lasts until its last child is
+        gone.)
         """
         for window in windows:
             if first.pid is None:
-                if abs(window.began - first.at) < _CLOCKS:
+                if window.began - _CLOCKS < first.at < window.ended + _CLOCKS:
                     return window.kind
             elif (
                 first.pid in window.pids

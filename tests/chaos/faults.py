@@ -207,7 +207,7 @@ class Saboteur:
         if not clean:
             self.notes.append(f"{worker.name} did not stop in its time and was killed")
             with self._window("kill worker group", *pids):
-                pass
+                await asyncio.to_thread(worker.kill)
         await asyncio.sleep(seconds)
         worker.start()
 

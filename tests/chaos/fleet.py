@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,14 +71,13 @@ class Program:
             self.process.wait()
 
     def ask_to_stop(self) -> bool:
-        """Ask it to finish; False if it had to be killed because it did not."""
+        """Ask it to finish; False if it has not in its time."""
         if self.process is None or self.process.poll() is not None:
             return True
         self.process.terminate()
         try:
             self.process.wait(GRACE_SECONDS + 10)
         except subprocess.TimeoutExpired:
-            self.kill()
             return False
         return True
 
@@ -90,20 +88,15 @@ class Fleet:
 
     workers: list[Program]
     beats: list[Program]
-    seen: set[int] = field(default_factory=set)
-    _looked: float = 0.0
 
     def everything(self) -> list[Program]:
         """Workers and beats."""
         return [*self.workers, *self.beats]
 
     def pids(self) -> list[int]:
-        """Processes that may send something: those that are there now, and those that were and may be still."""
-        if time.monotonic() - self._looked > 0.2:
-            self._looked = time.monotonic()
-            self.seen = {pid for pid in self.seen if psutil.pid_exists(pid)}
-            self.seen.update(pid for worker in self.workers for pid in worker.children())
-        return sorted(self.seen)
+        """Processes that may send something. One whose parent was killed stays in its worker's group."""
+        groups = {group for worker in self.workers for group in worker.groups}
+        return [pid for pid in psutil.pids() if _group(pid) in groups]
 
     def kill(self) -> None:
         """End whatever is left, in every group that was ever started here."""
@@ -112,10 +105,16 @@ class Fleet:
                 continue
             program.signal_group(signal.SIGCONT)
             program.kill()
-            for pid in self.seen:  # those whose parent was killed stay in its group
-                with suppress(ProcessLookupError, PermissionError):
-                    if os.getpgid(pid) in program.groups:
-                        os.kill(pid, signal.SIGKILL)
+        for pid in self.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _group(pid: int) -> int | None:
+    """The process group that it is in; None if it is gone."""
+    with suppress(ProcessLookupError, PermissionError):
+        return os.getpgid(pid)
+    return None
 
 
 def make_fleet(directory: Path, database_url: str, redis_url: str, smtp_port: int) -> Fleet:
