@@ -24,7 +24,16 @@ cat <<END
   Swagger UI      $https/docs
   Plain HTTP      $http redirects there
 
+END
+# Only the development set makes its own authority. In production the certificate comes a moment later, by `acme`.
+if [ -n "$(docker compose config --services | sed -n '/^certificate$/p')" ]; then
+    cat <<END
   Browsers and curl trust it with the development CA:  make ca  writes it to .local/ca.pem
       curl --cacert .local/ca.pem $https/livez
-  make logs, make ps, make down;  \`make\` alone lists the rest.
 END
+else
+    cat <<END
+  From outside: PUBLIC_URL, once the certificate is there (make logs SERVICE=acme).
+END
+fi
+echo "  make logs, make ps, make down;  \`make\` alone lists the rest."

@@ -138,7 +138,6 @@ def watching(directory: Path, **settings: str) -> Iterator[Watching]:
         yield running
     finally:
         end(running.process)
-        running.process.wait()
 
 
 @pytest.fixture
