@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -88,6 +89,14 @@ def tls_server(default: Path, **by_name: Path) -> Iterator[str]:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
     thread.join()
+
+
+def hang_up(port: int) -> None:
+    """Ask for metrics again and again, and reset the connection instead of reading them."""
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", port), 5) as asking:
+            asking.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            asking.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
 
 
 class Watching:
@@ -245,6 +254,13 @@ def test_it_stops_when_it_is_asked_to_and_a_probe_sees_that(tmp_path: Path) -> N
         watcher.process.send_signal(signal.SIGTERM)
         assert watcher.process.wait(10) == 0
         assert watcher.alive() == 1
+        assert "Traceback" not in watcher.log.read_text(encoding="utf-8")
+
+
+def test_a_scraper_that_hangs_up_leaves_no_traceback_in_the_log(tmp_path: Path, backups: Path) -> None:
+    with watching(tmp_path, WATCH_BACKUP_DIR=str(backups)) as watcher:
+        hang_up(watcher.port)
+        assert watcher.scrape()["todo_backups"] == 0
         assert "Traceback" not in watcher.log.read_text(encoding="utf-8")
 
 

@@ -68,6 +68,12 @@ class Watcher(ThreadingHTTPServer):
         """Whether a look takes too long: a folder of a server that is gone, say."""
         return any(time.monotonic() - since > _LONGEST_LOOK_SECONDS for since in list(self._looks.values()))
 
+    def handle_error(self, *_: object) -> None:
+        """Log it, unless the other side has only hung up. The base's way is a traceback among the log's lines."""
+        error = sys.exception()
+        if not isinstance(error, ConnectionError | TimeoutError):
+            _log.error("request_failed", exc_info=error)
+
 
 class _Handler(BaseHTTPRequestHandler):
     server: Watcher
