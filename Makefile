@@ -218,11 +218,6 @@ k8s-deploy: $(K8S_READY) ## Apply settings, migrate, roll out (OVERLAY=vke TAG=1
 k8s-rollback: $(K8S_READY) ## Put the release before back (the same way); the database stays as it is
 	@ops/k8s.sh rollback $(OVERLAY)
 
-# Apart from .venv, because checkov pins half of the world.
-$(K8S_READY): dev/tools.py requirements/k8s.lock | .venv/bin/uv
-	@.venv/bin/python -m dev.tools k8s
-	@touch $@
-
 # ---- measuring and hunting -------------------------------------------------------------------------------------------
 
 .PHONY: bench
