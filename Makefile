@@ -164,7 +164,7 @@ public-images: ## List every public image that the stack and its builds name, on
 	@ops/public-images.sh
 
 .PHONY: stack-lint
-stack-lint: $(READY) .venv-lint/.ready ## Check Dockerfiles, Compose files and nginx's configuration (hadolint, compose-lint, gixy, nginx -t)
+stack-lint: $(READY) .venv-lint/.ready ## Check Dockerfiles, Compose files, nginx's configuration and the workflows (hadolint, compose-lint, gixy, nginx -t, zizmor)
 	@$(PY) -m dev.stack_lint
 
 .PHONY: monitoring-check

@@ -1,7 +1,7 @@
-"""`make stack-lint`: Dockerfiles, Compose files and nginx's configuration, each looked at by a linter of its own.
+"""`make stack-lint`: Dockerfiles, Compose files, nginx's configuration and the workflows, each by a linter of its own.
 
-An exception stands beside what it excepts, with its reason: `# hadolint ignore=`, `# gixy:disable`, and for Compose
-files in dev/compose-lint.yaml.
+An exception stands beside what it excepts, with its reason: `# hadolint ignore=`, `# gixy:disable`, `# zizmor: ignore`,
+and for Compose files in dev/compose-lint.yaml.
 """
 
 from __future__ import annotations
@@ -90,10 +90,16 @@ def nginx() -> str:
     return f"{dump.count('# configuration file ')} files of nginx's configuration"
 
 
+def workflows() -> str:
+    """zizmor on the pipelines of GitHub."""
+    run(TOOLS / "zizmor", "--offline", "--quiet", "--no-progress", ".github/workflows")
+    return "the workflows"
+
+
 def main() -> None:
     """Look at all of it, and say everything that was found."""
     failed = False
-    for look in (dockerfiles, compose_files, nginx):
+    for look in (dockerfiles, compose_files, nginx, workflows):
         try:
             print(f"Well: {look()}", flush=True)
         except Found as found:

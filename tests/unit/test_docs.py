@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,13 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _TARGET = re.compile(r"(?:^|[`;&|(]|\bsudo )\s*make ([a-z][a-z0-9-]*)", re.MULTILINE)
 
 
-def _tracked(pattern: str) -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", "-z", pattern], cwd=ROOT, capture_output=True, check=True, text=True)
-    return [ROOT / name for name in listed.stdout.split("\0") if name]
+def _pages() -> dict[str, Path]:
+    """By their path in the repository. Folders with a dot hold what was installed or made, or is a tool's."""
+    found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
+    return {str(path): ROOT / path for path in sorted(found) if not any(part[0] == "." for part in path.parts)}
 
 
-PAGES = {str(path.relative_to(ROOT)): path for path in _tracked("*.md")}
+PAGES = _pages()
 PAIRS = sorted(name for name in PAGES if name.removesuffix(".md") + ".zh-CN.md" in PAGES)
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
