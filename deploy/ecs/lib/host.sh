@@ -132,7 +132,7 @@ ensure_settings() {
             test -s /etc/todo/secrets/redis_password -- redis_password
     fi
     ensure "secrets that the user todo may read, and nobody else" secrets_are_well_kept -- keep_secrets_well
-    ensure "the settings, in /etc/todo/todo.env" test -e /etc/todo/todo.env -- write_settings
+    ensure "the settings, in /etc/todo/todo.env" test -s /etc/todo/todo.env -- write_settings
     if [ -e /etc/todo/todo.env ]; then
         expect "settings that are plain lines NAME=value" settings_are_plain -- settings_are_not_plain
     fi

@@ -91,8 +91,8 @@ staged() {
 site_is_there() {
     local scratch answer=1
     scratch=$(mktemp -d)
-    staged "$1" "$scratch"
-    if diff --recursive "$scratch/todo" /etc/nginx/todo && same_file "$scratch/site" "$SITE" &&
+    # In a shell of its own: a test must not end install.sh, and what is wrong is for put_site to say.
+    if (staged "$1" "$scratch") && diff --recursive "$scratch/todo" /etc/nginx/todo && same_file "$scratch/site" "$SITE" &&
         [ "$(readlink /etc/nginx/sites-enabled/todo)" = "$SITE" ]; then answer=0; fi
     rm -rf "$scratch"
     return $answer
@@ -107,16 +107,24 @@ put_site() {
     cp --archive /etc/nginx/todo "$scratch/old/"
     [ ! -e "$SITE" ] || cp "$SITE" "$scratch/old/site"
     cp "$scratch/new/todo/"* /etc/nginx/todo/
+    remove_others "$scratch/new/todo"
     cp "$scratch/new/site" "$SITE"
     ln --symbolic --force --no-dereference "$SITE" /etc/nginx/sites-enabled/todo
     if ! nginx -t -q; then
         if [ -e "$scratch/old/site" ]; then cp "$scratch/old/site" "$SITE"; else rm /etc/nginx/sites-enabled/todo; fi
         cp "$scratch/old/todo/"* /etc/nginx/todo/ 2>/dev/null || true
+        remove_others "$scratch/old/todo"
         rm -rf "$scratch"
         fail "nginx does not take the site; the lines above say why. Its files are as they were."
     fi
     rm -rf "$scratch"
     if nginx_runs; then debian_service nginx reload; else debian_service nginx start; fi
+}
+
+# What another release has brought there, and this one does not know.
+remove_others() {
+    local file
+    for file in /etc/nginx/todo/*; do [ -e "$1/${file##*/}" ] || rm --force "$file"; done
 }
 
 nginx_runs() {

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # A release: a folder with a virtual environment of its own, built beside the one that serves, and never changed after.
 
-RELEASES=/opt/todo/releases
+INSTALLED=/opt/todo
+RELEASES=$INSTALLED/releases
 KEEP=3
 
 # What goes into a release, so that one name never stands for two.
@@ -34,12 +35,17 @@ check_release_name() {
     [[ $1 =~ ^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$ ]] || fail "'$1' is no name for a release: letters, digits and . _ + - only."
 }
 
+# The release that a link names; nothing if there is none.
+pointed_at() {
+    basename "$(readlink "$INSTALLED/$1" 2>/dev/null)" 2>/dev/null
+}
+
 current_release() {
-    basename "$(readlink /opt/todo/current 2>/dev/null)" 2>/dev/null
+    pointed_at current
 }
 
 previous_release() {
-    basename "$(readlink /opt/todo/previous 2>/dev/null)" 2>/dev/null
+    pointed_at previous
 }
 
 is_complete() {
@@ -133,15 +139,38 @@ is_current() {
 
 # At once, for whoever starts in this moment: a symbolic link cannot be overwritten, but renamed over another.
 point() {
-    ln --symbolic --force --no-dereference "releases/$2" "/opt/todo/$1.new"
-    mv --force --no-target-directory "/opt/todo/$1.new" "/opt/todo/$1"
+    ln --symbolic --force --no-dereference "releases/$2" "$INSTALLED/$1.new"
+    mv --force --no-target-directory "$INSTALLED/$1.new" "$INSTALLED/$1"
 }
 
+# `previous` is what `rollback` would serve. What it was so far is kept for switch_back.
 switch_to() {
-    local before
+    local before earlier
     before=$(current_release)
-    if [ -n "$before" ] && [ "$before" != "$1" ]; then point previous "$before"; fi
+    earlier=$(previous_release)
+    if [ -n "$before" ] && [ "$before" != "$1" ]; then
+        # They are the same if the last switch was interrupted; then it was kept already.
+        if [ -z "$earlier" ]; then
+            rm --force "$INSTALLED/earlier"
+        elif [ "$earlier" != "$before" ]; then
+            point earlier "$earlier"
+        fi
+        point previous "$before"
+    fi
     point current "$1"
+}
+
+# switch_back RELEASE: it does not work, so `previous` must not name it, or `rollback` would serve it.
+switch_back() {
+    local before earlier
+    before=$(previous_release)
+    earlier=$(pointed_at earlier)
+    point current "$before"
+    if [ -n "$earlier" ] && [ "$earlier" != "$before" ] && [ "$earlier" != "$1" ] && is_complete "$earlier"; then
+        point previous "$earlier"
+    else
+        rm --force "$INSTALLED/previous"
+    fi
 }
 
 # The releases that are neither served, nor the one before, nor among the newest.

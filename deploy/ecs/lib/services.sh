@@ -38,12 +38,15 @@ enable_units() {
     fi
 }
 
-# The folder that a process was started in is the release that it runs, whatever `current` points at by now. Its own user
-# may see it; root in a container may not.
+# The folder that a process was started in is the release that it runs, whatever `current` points at by now. On a host root
+# may see it, and nobody else: PrivateUsers=yes gives the process a user namespace that root has made, and the kernel does
+# not let the same user look into it from outside. In a container without privileges its own user may, and root may not.
 runs_release() {
-    local pid
+    local pid folder
     pid=$(systemctl show --property MainPID --value "$1")
-    [ "$pid" != 0 ] && [ "$(runuser --user todo -- readlink "/proc/$pid/cwd")" = "$RELEASES/$2" ]
+    [ "$pid" != 0 ] || return 1
+    folder=$(readlink "/proc/$pid/cwd" || runuser --user todo -- readlink "/proc/$pid/cwd") || return 1
+    [ "$folder" = "$RELEASES/$2" ]
 }
 
 services_run_release() {
@@ -55,21 +58,25 @@ services_run_release() {
 }
 
 # The socket stays open all the while, so connections wait and none is refused. One that has failed (its service was
-# tried too often) must be opened again, and that needs the service to be stopped.
+# tried too often) must be opened again, and that needs the service to be stopped. What cannot be restarted keeps nothing
+# else from it.
 restart_services() {
+    local status=0
     systemctl reset-failed "$SOCKET" "${SERVICES[@]}" 2>/dev/null || true
     if ! systemctl is-active --quiet "$SOCKET"; then
-        systemctl stop todo-api.service
-        systemctl start "$SOCKET"
+        systemctl stop todo-api.service || status=1
+        systemctl start "$SOCKET" || status=1
     fi
     # By itself, as people wait for it; the worker takes its time to stop.
-    systemctl restart todo-api.service
-    systemctl restart todo-worker.service todo-beat.service
-    [ ${#TIMERS[@]} = 0 ] || systemctl start "${TIMERS[@]}"
+    systemctl restart todo-api.service || status=1
+    systemctl restart todo-worker.service todo-beat.service || status=1
+    [ ${#TIMERS[@]} = 0 ] || systemctl start "${TIMERS[@]}" || status=1
+    return $status
 }
 
 api_is_ready() {
-    for _ in $(seq $((READY_SECONDS / 2))); do
+    local until=$((SECONDS + READY_SECONDS))
+    while ((SECONDS < until)); do
         if curl --silent --fail --max-time 2 --unix-socket /run/todo/api.sock --output /dev/null http://localhost/readyz; then
             return
         fi
@@ -102,31 +109,39 @@ services_work() {
 
 # put_into_service RELEASE: restart, and see that it works; if it does not, the release before serves again.
 put_into_service() {
-    local before
-    restart_services || say "systemctl could not restart the services."
+    restart_services || say "systemctl could not restart all of the services."
     if services_work "$1"; then return; fi
+    go_back_from "$1"
+}
+
+# All that belongs to a release goes back: the links, the units, nginx's site. A step that fails keeps none of the others
+# from being tried, so each is in a shell of its own, which it may end.
+go_back_from() {
+    local before
     before=$(previous_release)
     if [ -z "$before" ] || [ "$before" = "$1" ] || ! is_complete "$before"; then
         fail "$1 does not work, and there is no release before it to go back to."
     fi
     say "going back to $before"
-    point current "$before"
-    point previous "$1"
-    put_units "$RELEASES/$before"
-    restart_services
+    switch_back "$1"
+    units_are_there "$RELEASES/$before" || (put_units "$RELEASES/$before") || say "the units of $before could not be put back."
+    site_is_there "$RELEASES/$before" >/dev/null 2>&1 || (put_site "$RELEASES/$before") ||
+        say "nginx's site of $before could not be put back."
+    restart_services || say "systemctl could not restart all of the services."
     services_work "$before" || fail "neither $1 nor $before works. See: journalctl --unit 'todo-*' --since -5min"
     fail "$1 did not work, and $before serves again. See: journalctl --unit 'todo-*' --since -5min"
 }
 
-# The order matters: whatever can fail comes before what is being served is touched.
+# The order matters: whatever can fail comes before what is being served is touched. nginx may refuse its site, and takes
+# that back itself; units are only copied.
 activate() {
     local release=$1 from=$RELEASES/$1
     is_complete "$release" || from=$SOURCE   # --check, before there is one
+    heading "nginx"
+    ensure_proxy "$from"
     heading "systemd"
     ensure "the units, in $UNITS" units_are_there "$from" -- put_units "$from"
     ensure "the units enabled, so that they start with the host" units_are_enabled -- enable_units
-    heading "nginx"
-    ensure_proxy "$from"
     heading "Into service"
     ensure "/opt/todo/current pointing at $release" is_current "$release" -- switch_to "$release"
     if manager_runs; then

@@ -82,12 +82,12 @@ put() {
     mv --force "$fresh" "$2"
 }
 
-# A file from standard input, likewise. An older one stays where it is.
+# A file from standard input, likewise. An older one stays as it is, unless nothing is in it.
 put_new() {
     local scratch
     scratch=$(mktemp)
     cat >"$scratch"
-    [ -e "$1" ] || put "$scratch" "$1" "$2" "$3"
+    [ -s "$1" ] || put "$scratch" "$1" "$2" "$3"
     rm -f "$scratch"
 }
 
