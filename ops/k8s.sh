@@ -4,10 +4,11 @@
 #   k8s.sh render OVERLAY      print the manifests; values of your own secrets only with SHOW_SECRETS=yes
 #   k8s.sh diff OVERLAY        compare them with what runs in the cluster
 #   k8s.sh deploy OVERLAY      apply settings; migrate and wait; roll out and wait
-#   k8s.sh rollback OVERLAY    roll api, worker and beat back to the release before; the database stays as it is
+#   k8s.sh rollback OVERLAY    put the release before back, for api, worker and beat alike; the database stays as it is
 #
 # OVERLAY is dev or vke. What changes a cluster only says what it would do, unless CONFIRM=yes.
 # TAG (dev) is the version of the images. Files of yours in k8s/overlays/OVERLAY stand in for the examples of that name.
+# RELEASE is where a rollback goes, if not to the release before.
 # KUBECTL chooses another kubectl, CONTEXT another cluster than the current one.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,6 +16,7 @@ cd "$(dirname "$0")/.."
 KUBECTL=${KUBECTL:-.venv-k8s/bin/kubectl}
 TAG=${TAG:-dev}
 MIGRATION_SECONDS=${MIGRATION_SECONDS:-3600}
+LOOK_SECONDS=${LOOK_SECONDS:-2}
 ROLLOUT_SECONDS=${ROLLOUT_SECONDS:-600}
 NAMESPACE=todo
 EXAMPLE_REGISTRY=todo-cn-beijing.cr.volces.com/todo # in k8s/overlays/vke/kustomization.yaml
@@ -66,6 +68,7 @@ render() {
     kustomization "$registry" "$components" >"$scratch/tree/render/kustomization.yaml"
     "$KUBECTL" kustomize "$scratch/tree/render" >"$manifests" || give_up "kustomize refuses k8s/overlays/$overlay: the lines above say why."
     name_migration
+    name_release
 }
 
 # kustomization REGISTRY/ COMPONENTS: the outermost layer, with the images of this release.
@@ -94,6 +97,16 @@ name_migration() {
         { print }' "$manifests" >"$manifests.named"
     mv "$manifests.named" "$manifests"
     migration=$name
+}
+
+# Pods carry the name of what was deployed: the tag, and a hash of all that api, worker and beat are made of. So each
+# deploy that changes one of them is a revision of all three, and a rollback knows which revisions belong together.
+name_release() {
+    local hash
+    hash=$(awk 'BEGIN { RS = "\n---\n" } /(^|\n)kind: Deployment\n/ && /\n        todo\/release: / { print; print "---" }' \
+        "$manifests" | sha256sum | cut -c 1-10)
+    sed "s|^        todo/release: .*|        todo/release: \"$TAG-$hash\"|" "$manifests" >"$manifests.named"
+    mv "$manifests.named" "$manifests"
 }
 
 # ---- Acting ---------------------------------------------------------------------------------------------------------
@@ -144,26 +157,40 @@ ready() {
     act --namespace "$NAMESPACE" rollout status "$1" --timeout "${ROLLOUT_SECONDS}s"
 }
 
-# Waits for the Job's end, good or bad: `kubectl wait` knows one of them only.
+# The conditions that a Job is in.
+job_state() {
+    kubectl --namespace "$NAMESPACE" get job "$migration" --ignore-not-found \
+        --output jsonpath="{.status.conditions[?(@.status==\"True\")].type}"
+}
+
+# Waits for the Job's end, good or bad: `kubectl wait` knows one of them only. One that has ended before says nothing of
+# today's database, which may have been restored since: it makes way for another, and a migration too many does no harm.
 migrate() {
     local state deadline=$((SECONDS + MIGRATION_SECONDS))
-    job() { kubectl --namespace "$NAMESPACE" get job "$migration" --ignore-not-found --output jsonpath="{.status.conditions[?(@.status==\"True\")].type}"; }
-    if [ "${CONFIRM:-}" = yes ] && [[ $(job) = *Failed* ]]; then
-        act --namespace "$NAMESPACE" delete job "$migration"
+    if [ "${CONFIRM:-}" = yes ]; then
+        state=$(job_state) ||
+            give_up "The cluster does not say whether job/$migration is there, so nothing was migrated or rolled out."
+        case $state in *Complete* | *Failed*) act --namespace "$NAMESPACE" delete job "$migration" --ignore-not-found ;; esac
     fi
     act apply --filename "$manifests" --selector app.kubernetes.io/component=migrate
     printf '  (waits until job/%s has succeeded or failed)\n' "$migration"
     [ "${CONFIRM:-}" = yes ] || return 0
-    while state=$(job); do
+    while true; do
+        # That the cluster does not answer once says nothing of the migration.
+        state=$(job_state) || state=unknown
         case $state in
             *Complete*) return 0 ;;
-            *Failed*) break ;;
+            *Failed*)
+                kubectl --namespace "$NAMESPACE" logs "job/$migration" --tail 50 >&2 || true
+                give_up "The migration has failed, so nothing was rolled out: the old code goes on."
+                ;;
         esac
         ((SECONDS < deadline)) || break
-        sleep 2
+        sleep "$LOOK_SECONDS"
     done
-    kubectl --namespace "$NAMESPACE" logs "job/$migration" --tail 50 >&2 || true
-    give_up "The migration has not succeeded, so nothing was rolled out: the old code goes on."
+    if [ "$state" = unknown ]; then state="the cluster does not answer"; else state="it still runs"; fi
+    give_up "How the migration ends is unknown after $MIGRATION_SECONDS s ($state), so nothing was rolled out.
+Look: kubectl -n $NAMESPACE logs job/$migration   Then deploy again, with the same tag."
 }
 
 deploy() {
@@ -183,11 +210,53 @@ deploy() {
     closing "Deployed."
 }
 
+# Every revision that the cluster keeps of api, worker and beat, the newest first: its component, revision, release. What
+# was deployed without a release's name goes by its image's tag.
+revisions() {
+    local of="{.metadata.labels.app\.kubernetes\.io/component}|{.metadata.annotations.deployment\.kubernetes\.io/revision}"
+    of+="|{.spec.template.metadata.annotations.todo/release}|{.spec.template.spec.containers[0].image}"
+    kubectl --namespace "$NAMESPACE" get replicaset --selector 'app.kubernetes.io/component in (api,worker,beat)' \
+        --output jsonpath="{range .items[*]}$of{\"\n\"}{end}" |
+        awk -F '|' 'NF == 4 { tag = $4; sub(/.*:/, "", tag); print $1, $2, $3 != "" ? $3 : tag }' | sort --key 2nr,2
+}
+
+# newest_of COMPONENT RELEASE: the newest revision that it has of this release.
+newest_of() {
+    awk -v component="$1" -v release="$2" '$1 == component && $3 == release { print $2; exit }' <<<"$known"
+}
+
+# Each Deployment counts its own revisions, so "one back" need not be the same release for all three: the release is
+# looked for by its name, and the three go there or stay where they are.
 rollback() {
-    need_cluster plan
-    for name in api worker beat; do act --namespace "$NAMESPACE" rollout undo "deployment/$name"; done
+    local known name now target=${RELEASE:-} revision missing=()
+    local -A current to
+    need_cluster
+    known=$(revisions) || give_up "The cluster does not say which releases it has, so nothing was rolled back."
+    for name in api worker beat; do
+        current[$name]=$(awk -v component="$name" '$1 == component { print $3; exit }' <<<"$known")
+    done
+    now=${current[api]}
+    [ -n "$target" ] || target=$(awk -v now="$now" '$1 == "api" && $3 != now { print $3; exit }' <<<"$known")
+    [ -n "$target" ] || give_up "The cluster has no release beside ${now:-none}: there is nothing to roll back to."
+    for name in api worker beat; do
+        revision=$(newest_of "$name" "$target")
+        if [ -z "$revision" ]; then missing+=("$name"); fi
+        to[$name]=$revision
+        printf '  %-6s  %s -> %s\n' "$name" "${current[$name]:-nothing}" "$target${revision:+ (revision $revision)}"
+    done
+    printf 'Releases that are there, the newest first: %s\n' \
+        "$(awk '$1 == "api" && !seen[$3]++ { printf "%s ", $3 }' <<<"$known")"
+    [ ${#missing[@]} = 0 ] ||
+        give_up "There is no revision of $target for: ${missing[*]}. They would be of two releases, so nothing was rolled back.
+Deploy the release by its tag instead: make k8s-deploy OVERLAY=$overlay TAG=<tag>, or name another one by RELEASE=."
+    for name in api worker beat; do
+        if [ "${current[$name]}" != "$target" ]; then
+            act --namespace "$NAMESPACE" rollout undo "deployment/$name" --to-revision "${to[$name]}"
+        fi
+    done
     for name in api worker beat; do ready "deployment/$name"; done
-    closing "Rolled back. The database stays at its revision: the release before runs on it."
+    closing "Rolled back to $target. The database stays at its revision: the release before runs on it.
+Once more would go to $now, which was the release before this one; RELEASE=... names another."
 }
 
 closing() {
