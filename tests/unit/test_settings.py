@@ -156,6 +156,13 @@ def test_an_empty_value_counts_as_none(env_file: Path, monkeypatch: pytest.Monke
     assert settings.cache.ttl_seconds == 60
 
 
+def test_a_variable_of_any_type_that_is_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = Settings()
+    for name in NAMES:
+        monkeypatch.setenv(name, "")
+    assert vars(Settings.load()) == vars(defaults)
+
+
 def test_only_the_line_break_at_its_end_is_cut_off_a_secret(
     secrets_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
