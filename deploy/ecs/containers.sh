@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Makes a fresh host run the container stack: cloud-init.yaml calls it at the first boot, and it can be run again.
 #
-# It reads /etc/todo/containers.env, which cloud-init.yaml writes. Each step says what it does before it does it.
+# It reads /etc/todo/containers.env, which cloud-init.yaml writes. Each step says what it does before it does it. It ends
+# with 3 if all that is missing is the password of the registry, which cannot be in user data.
 set -euo pipefail
 umask 022
 STACK=${STACK:-/opt/todo}
 PLUGINS=${PLUGINS:-/usr/local/lib/docker/cli-plugins}
 SETTINGS=${SETTINGS:-/etc/todo/containers.env}
+REGISTRY_PASSWORD_FILE=/etc/todo/registry_password
 
 say() {
     printf 'containers.sh: %s\n' "$*"
@@ -95,9 +97,21 @@ write_env() {
 
 log_in() {
     [ -n "${REGISTRY_USER:-}" ] || return 0
-    [ -s /etc/todo/registry_password ] || fail "REGISTRY_USER is set: put the password into /etc/todo/registry_password."
+    if [ ! -s "$REGISTRY_PASSWORD_FILE" ]; then
+        say "all is installed, and nothing is started: the images need the password of $REGISTRY_USER." \
+            "Write it into $REGISTRY_PASSWORD_FILE, then run $STACK/deploy/ecs/containers.sh again." >&2
+        exit 3
+    fi
     say "signing in at ${REGISTRY%%/*}"
-    docker login --username "$REGISTRY_USER" --password-stdin "${REGISTRY%%/*}" </etc/todo/registry_password
+    docker login --username "$REGISTRY_USER" --password-stdin "${REGISTRY%%/*}" <"$REGISTRY_PASSWORD_FILE" ||
+        fail "$REGISTRY_PASSWORD_FILE was refused. Mend it, then run $STACK/deploy/ecs/containers.sh again."
+}
+
+install_unit() {
+    say "installing todo-compose.service, which starts with the host"
+    install --mode 644 "$STACK/deploy/ecs/todo-compose.service" /etc/systemd/system/todo-compose.service
+    systemctl daemon-reload
+    systemctl enable todo-compose.service
 }
 
 main() {
@@ -111,12 +125,12 @@ main() {
     write_env
     say "making the secrets that are not there yet"
     make -C "$STACK" secrets
+    install_unit
     log_in
-    say "installing and starting todo-compose.service"
-    install --mode 644 "$STACK/deploy/ecs/todo-compose.service" /etc/systemd/system/todo-compose.service
-    systemctl daemon-reload
-    systemctl enable --now todo-compose.service
+    say "starting todo-compose.service"
+    systemctl start todo-compose.service
     say "done: make -C $STACK ps shows what runs"
+    say "an upgrade: cd $STACK && git fetch --tags && git checkout v<version>, TAG in .env, make deploy"
 }
 
 # Sourced, it only brings its functions.

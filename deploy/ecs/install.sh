@@ -93,14 +93,22 @@ remember() {
 check_options() {
     [[ $DOMAIN =~ ^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$ ]] ||
         fail "the name that people reach it by is missing: --domain todo.example.com"
-    if [ ! -e /etc/todo/todo.env ]; then
+    if [ ! -s /etc/todo/todo.env ]; then
         [ -n "$WITH_POSTGRESQL$DATABASE_URL" ] ||
             fail "where is PostgreSQL? --with-postgresql for this host, or --database-url postgresql://todo@host:5432/todo"
         [ -n "$WITH_REDIS$REDIS_URL" ] ||
             fail "where is Redis? --with-redis for this host, or --redis-url redis://host:6379/0"
-    elif [ -n "$DATABASE_URL$REDIS_URL" ]; then
-        fail "/etc/todo/todo.env is there already, and yours: change DATABASE_URL and REDIS_URL in it."
+    else
+        expect_no_other DATABASE_URL
+        expect_no_other REDIS_URL
     fi
+}
+
+# The same command may be given again, above all after an interruption. (Who may not read the file may only --check.)
+expect_no_other() {
+    [ -n "${!1}" ] && [ -r /etc/todo/todo.env ] || return 0
+    [ "$(sed -n "s/^$1=//p" /etc/todo/todo.env | tail -n 1)" = "${!1}" ] ||
+        fail "/etc/todo/todo.env is there already, and yours, and has another $1: change it there."
 }
 
 # ---- The commands

@@ -87,6 +87,43 @@ def test_the_installer_refuses_in_one_sentence(bare: Host) -> None:
         assert len(said.strip().splitlines()) == 1
 
 
+def test_the_same_command_may_be_said_again_after_an_interruption(bare: Host) -> None:
+    bare.take(*SOURCES, to="/src")
+    urls = {
+        "database": "postgresql://todo@db.example:5432/todo?sslmode=require&x=|1",
+        "redis": "redis://redis.example/0",
+    }
+    command = f"{INSTALL} --check --domain localhost"
+    told = " ".join(f"--{name}-url '{url}'" for name, url in urls.items())
+    bare.run(f"useradd --system --user-group todo && mkdir /etc/todo && {command} {told}")
+    bare.run(
+        f"set -- && HERE=/src/deploy/ecs DOMAIN=localhost DATABASE_URL='{urls['database']}' REDIS_URL='{urls['redis']}'"
+        " && . $HERE/lib/steps.sh && . $HERE/lib/host.sh && write_settings"
+    )
+    assert "the settings, in /etc/todo/todo.env" in bare.run(f"{command} {told}")
+    for name, url in urls.items():
+        status, said = bare.status(f"{command} {told.replace(url, f'{url}1')}")
+        assert (status, len(said.splitlines())) == (1, 1)
+        assert f"has another {name.upper()}_URL" in said
+
+
+def test_what_managed_services_need_is_prepared_as_the_pages_say(bare: Host) -> None:
+    for page in ("README.md", "README.zh-CN.md"):
+        text = (ROOT / "deploy" / "ecs" / page).read_text(encoding="utf-8")
+        block = re.findall(r"```sh\n(.*?)```", text[: text.index("--database-url")] + "```", re.DOTALL)[-1]
+        lines = [line.strip() for line in block.splitlines()]
+        lines = lines[: next(number for number, line in enumerate(lines) if line.startswith("deploy/ecs/install.sh"))]
+        bare.run("rm -rf /etc/todo && mkdir -p /tmp/here && touch /tmp/here/ca.pem")
+        prepare = re.sub(r"<[^>]*ca\.pem>", "ca.pem", "\n".join(lines))
+        bare.run(f"set -e\ncd /tmp/here\n{prepare}")
+        listed = bare.run("cd /etc/todo && stat --format '%a %n' . rds-ca.pem secrets secrets/*").splitlines()
+        assert [line for line in listed if not line.startswith("600 ")] == ["755 .", "644 rds-ca.pem", "700 secrets"]
+        assert [line for line in listed if line.startswith("600 ")] == [
+            "600 secrets/database_password",
+            "600 secrets/redis_password",
+        ]
+
+
 def test_a_second_run_changes_nothing(installed: Host) -> None:
     # Whatever other tests have left in service.
     installed.run(f"{INSTALL} --release first", seconds=120)
