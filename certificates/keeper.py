@@ -34,6 +34,9 @@ CHECK_SECONDS = 21_600
 RETRY_SECONDS = 300
 """After the first failure; doubled with each. In no hour are there more than four: Let's Encrypt allows five."""
 LONGEST_RETRY_SECONDS = 21_600
+ASK_NOW = "docker compose exec acme sh -c 'kill -HUP 1'"
+"""What an operator says. Not `docker compose kill -s HUP`: Docker then takes the container for one that was stopped by
+hand, and starts it no more when it ends."""
 CERTBOT_SECONDS = 900
 HEARTBEAT_SECONDS = 20
 _LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -162,7 +165,7 @@ class Keeper:
                 "info",
                 "waiting_after_failures",
                 seconds=round(seconds),
-                hint="to try now: docker compose kill -s HUP acme",
+                hint=f"to try now: {ASK_NOW}",
             )
         while not self._stopping:
             self.places.alive.touch()

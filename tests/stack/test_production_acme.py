@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,7 @@ import httpx
 import pytest
 from cryptography import x509
 
+from certificates.keeper import ASK_NOW
 from tests.authority import Authority
 from tests.stack.load import Load, Options
 from tests.stack.production import DOMAIN, Production, domain_is_here, make_secrets
@@ -54,7 +56,7 @@ class Site:
 
     async def ask_now(self) -> None:
         """As an operator who does not want to wait for the next round."""
-        await self.production.compose("kill", "--signal", "HUP", "acme")
+        await self.production.inside("acme", *shlex.split(ASK_NOW.partition(" acme ")[2]))
 
     async def said(self, event: str, since: int = 0) -> list[dict[str, Any]]:
         """What `acme` said of this kind, without the first so many."""
@@ -234,6 +236,20 @@ async def test_a_renewal_that_the_authority_asks_for_reaches_nginx_without_a_dro
     finally:
         keeping.cancel()
         await load.close()
+
+
+async def test_one_that_was_told_to_ask_now_is_still_started_again_when_it_breaks(site: Site) -> None:
+    kept = len(await site.said("certificate_kept"))
+    await site.ask_now()
+    await until(lambda: site.said("certificate_kept", kept), 60, "it has asked")
+    before = await site.production.container("acme")
+    await site.production.inside("acme", "sh", "-c", "kill -KILL $(cat /proc/1/task/1/children)")
+
+    async def again() -> bool:
+        after = await site.production.container("acme")
+        return bool(after["State"]["Running"] and after["State"]["StartedAt"] != before["State"]["StartedAt"])
+
+    await until(again, 60, "Docker has started it again")
 
 
 async def test_a_failure_is_said_in_one_line_and_a_restart_does_not_ask_the_authority_again(site: Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from certificates.keeper import (
+    ASK_NOW,
     CERTBOT_SECONDS,
     LETS_ENCRYPT,
     LONGEST_RETRY_SECONDS,
@@ -130,6 +132,14 @@ def test_a_restart_remembers_its_failures_until_something_else_is_asked_for(keep
     assert 400 < again._not_before() - time.time() <= 500
     corrected = Keeper(replace(keeper.order, domains=("other.example.com",)), keeper.places)
     assert corrected._not_before() == 0
+
+
+@pytest.mark.parametrize("page", ["production.md", "production.zh-CN.md", "alerts.md", "alerts.zh-CN.md"])
+def test_the_pages_name_the_command_that_makes_it_ask_at_once_and_none_that_does_not(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert f"`{ASK_NOW}`" in text
+    # `docker kill` with any signal switches the restart policy off, and a restart keeps the pause.
+    assert re.findall(r"docker compose (?:kill|restart)[^`]* acme", text) == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"order": 1}', "null"])
