@@ -1,4 +1,4 @@
-"""`python -m bench [list|depth] [--quick]`; without a name, both."""
+"""`python -m bench [list|depth|storage] [--quick]`; without a name, all."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from bench import depth, list_route, report
+from bench import depth, list_route, report, storage
 from bench.load import LoadError
 from bench.sampling import Ratio
 from bench.stack import Stack, StackError
@@ -14,7 +14,7 @@ from dev.processes import exit_on_sigterm
 from dev.servers import ServerError
 
 Benchmark = Callable[..., Awaitable[tuple[dict[str, object], list[Ratio]]]]
-BENCHMARKS: dict[str, Benchmark] = {"list": list_route.run, "depth": depth.run}
+BENCHMARKS: dict[str, Benchmark] = {"list": list_route.run, "depth": depth.run, "storage": storage.run}
 
 
 def main() -> int:

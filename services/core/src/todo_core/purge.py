@@ -9,35 +9,41 @@ KEEP_DELIVERIES = timedelta(days=90)
 KEEP_VERIFICATIONS = timedelta(days=90)
 
 # A table is walked by its key, so that each statement reads no more than it says, with no index of its own for this.
+# Rows are found by arrays of keys: a join would read the whole table for each batch, as a LIMIT that the plan does not
+# know counts as a tenth of it.
 _WALK = """
 WITH batch AS MATERIALIZED (
-    SELECT {key} FROM {table} WHERE {key} > $1 ORDER BY {key} LIMIT $2
+    SELECT {key}, {outdated} AS outdated FROM {table} t WHERE {key} > $1 ORDER BY {key} LIMIT $2
 ), outdated AS (
-    SELECT t.{key} FROM {table} t JOIN batch USING ({key}) WHERE {outdated} ORDER BY t.{key} FOR UPDATE OF t SKIP LOCKED
+    SELECT {key} FROM {table} t WHERE {key} = ANY (ARRAY(SELECT {key} FROM batch WHERE outdated)) AND {outdated}
+    ORDER BY {key} FOR UPDATE SKIP LOCKED
 ), removed AS (
-    DELETE FROM {table} t USING outdated WHERE t.{key} = outdated.{key} RETURNING t.{key}
+    DELETE FROM {table} WHERE {key} = ANY (ARRAY(SELECT {key} FROM outdated)) RETURNING {key}
 )
 SELECT max({key}::text) AS last, (SELECT count(*) FROM removed) AS removed FROM batch
 """
 # How far a reminder got is worked out from its deliveries. Before they go, it is written into its row.
 _NOTE_ENDS = """
 WITH batch AS MATERIALIZED (
-    SELECT id FROM deliveries WHERE id > $1 ORDER BY id LIMIT $2
-), going AS (
-    SELECT DISTINCT d.reminder_id, d.occurrence FROM deliveries d JOIN batch USING (id)
-    WHERE d.state <> 'pending' AND d.settled_at < now() - $3::interval
+    SELECT id, reminder_id, occurrence, state <> 'pending' AND settled_at < now() - $3::interval AS outdated
+    FROM deliveries WHERE id > $1 ORDER BY id LIMIT $2
+), going AS MATERIALIZED (
+    SELECT DISTINCT reminder_id, occurrence FROM batch WHERE outdated
 ), ended AS (
     SELECT r.id, bool_or(d.state = 'sent') AS sent, bool_or(d.state = 'dead') AS dead
     FROM going g
     JOIN reminders r ON r.id = g.reminder_id AND r.occurrence = g.occurrence AND r.claimed_at IS NOT NULL
     JOIN deliveries d ON d.reminder_id = r.id AND d.occurrence = r.occurrence
+    WHERE r.id = ANY (ARRAY(SELECT reminder_id FROM going))
+    AND d.reminder_id = ANY (ARRAY(SELECT reminder_id FROM going))
     GROUP BY r.id
 ), locked AS (
     SELECT r.id FROM reminders r JOIN ended USING (id)
-    WHERE r.state <> 'sent' AND (r.state = 'claimed' OR ended.sent) ORDER BY r.id FOR UPDATE OF r
+    WHERE r.id = ANY (ARRAY(SELECT id FROM ended)) AND r.state <> 'sent' AND (r.state = 'claimed' OR ended.sent)
+    ORDER BY r.id FOR UPDATE OF r
 ), noted AS (
     UPDATE reminders r SET state = CASE WHEN e.sent THEN 'sent' WHEN e.dead THEN 'failed' ELSE 'cancelled' END
-    FROM ended e JOIN locked USING (id) WHERE r.id = e.id RETURNING r.id
+    FROM ended e JOIN locked USING (id) WHERE r.id = e.id AND r.id = ANY (ARRAY(SELECT id FROM locked)) RETURNING r.id
 )
 SELECT max(id::text) AS last, (SELECT count(*) FROM noted) AS removed FROM batch
 """
