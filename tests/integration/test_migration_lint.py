@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -187,6 +188,17 @@ async def test_a_column_becomes_not_null_by_a_constraint_that_was_validated_befo
         'op.drop_constraint(name, "todos")',
     )
     assert found == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+async def test_the_worked_example_of_the_readme_keeps_nobody_waiting(
+    versions: Path, empty_database: str, page: str
+) -> None:
+    text = (Path(__file__).resolve().parents[2] / page).read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n# \S+/versions/NNNN_\w+\.py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    head = HEAD.partition("\n\ndef upgrade")[0]
+    (versions / "0002_as_the_readme_says.py").write_text(f"{head}\n\n{example}", encoding="utf-8")
+    assert complaints(await in_thread(render, versions, empty_database)) == []
 
 
 async def test_the_products_own_migrations_keep_nobody_waiting(empty_database: str) -> None:
