@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tests.k8s.contract import default
 from tests.k8s.images import cores, size
-from tests.k8s.manifests import Document, Documents, find, of_kind, pods, references
+from tests.k8s.manifests import Document, Documents, of_kind, pods, references
 
 COMPONENTS = {"config", "api", "worker", "beat", "migrate", "backup", "database", "redis", "ingress"}
 """ops/k8s.sh applies by these labels: what had another one, or none, would never be applied before the migration."""
@@ -22,8 +21,6 @@ KINDS = {
     "external-secrets": _EVERYWHERE | {"SecretStore", "ExternalSecret", "Ingress", "IngressClass"},
 }
 CLUSTER_WIDE = {"Namespace", "IngressClass"}
-HEADROOM = 40
-"""Of PostgreSQL's 200 connections: for the pods that a rollout adds, migrations, backups and people."""
 
 
 def namespaces(documents: Documents) -> Iterator[str]:
@@ -145,6 +142,19 @@ def rollouts(documents: Documents) -> Iterator[str]:
             yield "Service db: a StatefulSet's Service is headless."
 
 
+def releases(documents: Documents) -> Iterator[str]:
+    """API, worker and beat say of which release they are, and it is one: a rollback goes by that."""
+    found = {}
+    for name in ("api", "worker", "beat"):
+        pod = pods(documents)[name]
+        found[name] = pod.template["metadata"]["annotations"]["todo/release"]
+        tag = re.escape(pod.container["image"].rpartition(":")[2])
+        if not re.fullmatch(rf"{tag}-[0-9a-f]{{10}}", found[name]):
+            yield f"{name}: it says that its release is {found[name]}."
+    if len(set(found.values())) != 1:
+        yield f"They are of several releases: {found}."
+
+
 def _spread(name: str, constraints: list[Document]) -> Iterator[str]:
     for constraint in constraints:
         if constraint["labelSelector"] != {"matchLabels": {"app.kubernetes.io/component": name}}:
@@ -155,59 +165,3 @@ def _spread(name: str, constraints: list[Document]) -> Iterator[str]:
         yield f"{name}: it is not spread over zones and nodes."
     if any(constraint["maxSkew"] != 1 for constraint in constraints):
         yield f"{name}: it is not spread evenly."
-
-
-def scaling(documents: Documents) -> Iterator[str]:
-    """Two at least, on a figure that every cluster has, and never more than PostgreSQL lets in."""
-    connections = 0
-    each = sum(default(f"DATABASE_{pool}") for pool in ("POOL_SIZE", "STATEMENT_POOL_SIZE"))
-    processes = {"api": 1, "worker": 2}
-    for name, count in processes.items():
-        scaler = find(documents, "HorizontalPodAutoscaler", name)["spec"]
-        deployment = find(documents, "Deployment", name)
-        if scaler["scaleTargetRef"] != {"apiVersion": "apps/v1", "kind": "Deployment", "name": name}:
-            yield f"{name}: its autoscaler scales something else."
-        if "replicas" in deployment["spec"]:
-            yield f"{name}: applying it takes back what its autoscaler has added."
-        if scaler["minReplicas"] < 2:
-            yield f"{name}: one is not enough to lose one."
-        for metric in scaler["metrics"]:
-            if metric["type"] != "Resource" or metric["resource"]["name"] != "cpu":
-                yield f"{name}: a cluster has no figure {metric} by itself."
-            elif cores(metric["resource"]["target"]["averageValue"]) >= cores(
-                deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"]
-            ):
-                yield f"{name}: it could never use so much that another one is added."
-        budget = find(documents, "PodDisruptionBudget", name)["spec"]
-        if budget["selector"] != deployment["spec"]["selector"] or budget["maxUnavailable"] != 1:
-            yield f"{name}: a drained node may take more than one away."
-        if budget["unhealthyPodEvictionPolicy"] != "AlwaysAllow":
-            yield f"{name}: a pod that does not start would keep a node from being drained."
-        connections += scaler["maxReplicas"] * count * each
-    if connections > 200 - HEADROOM:
-        yield f"{connections} connections to PostgreSQL, and it lets in 200."
-
-
-def jobs(documents: Documents) -> Iterator[str]:
-    """Jobs end; backups come daily and one at a time; a restore never comes by itself."""
-    (job,) = of_kind(documents, "Job")
-    statement_ms = default("DATABASE_MIGRATION_STATEMENT_TIMEOUT_MS")
-    if job["spec"]["activeDeadlineSeconds"] < 2 * statement_ms / 1000:
-        yield "migrate: it is ended before its statements may be."
-    if not job["spec"].get("ttlSecondsAfterFinished") or not 1 <= job["spec"]["backoffLimit"] <= 6:
-        yield "migrate: it stays for ever, or is not tried again."
-    for cron in of_kind(documents, "CronJob"):
-        name, spec = cron["metadata"]["name"], cron["spec"]
-        if spec["concurrencyPolicy"] != "Forbid" or "activeDeadlineSeconds" not in spec["jobTemplate"]["spec"]:
-            yield f"{name}: two may run at once."
-        if spec.get("suspend", False) != (name == "restore"):
-            yield f"{name}: whether it comes by itself is the wrong way round."
-        if spec["jobTemplate"]["spec"]["backoffLimit"] > (0 if name == "restore" else 6):
-            yield f"{name}: it is tried again too often."
-    backup = find(documents, "CronJob", "backup")["spec"]
-    if not re.fullmatch(r"\d+ \d+ \* \* \*", backup["schedule"]) or backup["timeZone"] != "Etc/UTC":
-        yield "backup: it does not come once a day."
-    for name, pod in pods(documents).items():
-        once = name in {"migrate", "backup", "restore"}
-        if pod.spec.get("restartPolicy", "Always") != ("Never" if once else "Always"):
-            yield f"{name}: it is started again where it should not be, or the other way round."

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from tests.k8s import policy
+from tests.k8s import policy, policy_numbers
 from tests.k8s.contract import Check
 from tests.k8s.manifests import Documents, Pod, find, of_kind, pods
 from tests.k8s.network import Peer, may_speak
@@ -167,8 +167,10 @@ POLICIES: dict[str, Check] = {
         policy.names,
         policy.labels,
         policy.rollouts,
-        policy.scaling,
-        policy.jobs,
+        policy.releases,
+        policy_numbers.patience,
+        policy_numbers.scaling,
+        policy_numbers.jobs,
         network,
         way_in,
         places,

@@ -290,6 +290,93 @@ def the_workers_outgrow_postgresql(found: Documents) -> None:
     find(found, "HorizontalPodAutoscaler", "worker")["spec"]["maxReplicas"] = 20
 
 
+@mistake("dev", "scaling")
+def pools_outgrow_postgresql(found: Documents) -> None:
+    find(found, "ConfigMap", "settings")["data"]["DATABASE_POOL_SIZE"] = "8"
+
+
+@mistake("vke", "scaling")
+def a_rollout_outgrows_rds(found: Documents) -> None:
+    find(found, "HorizontalPodAutoscaler", "api")["spec"]["maxReplicas"] = 12
+
+
+@mistake("vke", "scaling")
+def there_may_be_fewer_than_there_must_be(found: Documents) -> None:
+    find(found, "HorizontalPodAutoscaler", "api")["spec"]["maxReplicas"] = 1
+
+
+@mistake("vke", "scaling")
+def an_autoscaler_looks_at_nothing(found: Documents) -> None:
+    find(found, "HorizontalPodAutoscaler", "worker")["spec"]["metrics"] = []
+
+
+def target(found: Documents, name: str) -> Document:
+    """What an autoscaler is after."""
+    entry: Document = find(found, "HorizontalPodAutoscaler", name)["spec"]["metrics"][0]["resource"]["target"]
+    return entry
+
+
+@mistake("vke", "scaling")
+def an_autoscaler_adds_pods_at_rest(found: Documents) -> None:
+    target(found, "api")["averageValue"] = "1m"
+
+
+@mistake("vke", "scaling")
+def an_autoscaler_never_adds_pods(found: Documents) -> None:
+    target(found, "worker")["averageValue"] = "2"
+
+
+@mistake("vke", "jobs")
+def backups_come_at_no_time_of_the_day(found: Documents) -> None:
+    find(found, "CronJob", "backup")["spec"]["schedule"] = "99 99 * * *"
+
+
+@mistake("vke", "jobs")
+def backups_come_at_half_past_twenty_four(found: Documents) -> None:
+    find(found, "CronJob", "backup")["spec"]["schedule"] = "30 24 * * *"
+
+
+@mistake("vke", "jobs")
+def restores_made_by_hand_stay_for_ever(found: Documents) -> None:
+    del find(found, "CronJob", "restore")["spec"]["jobTemplate"]["spec"]["ttlSecondsAfterFinished"]
+
+
+@mistake("dev", "patience")
+def the_api_has_one_second_to_start(found: Documents) -> None:
+    container(found, "api")["startupProbe"]["failureThreshold"] = 1
+
+
+@mistake("dev", "patience")
+def the_worker_has_to_answer_at_once(found: Documents) -> None:
+    container(found, "worker")["livenessProbe"]["timeoutSeconds"] = 1
+
+
+@mistake("vke", "patience")
+def a_pause_of_the_database_empties_the_load_balancer(found: Documents) -> None:
+    container(found, "api")["readinessProbe"]["failureThreshold"] = 2
+
+
+@mistake("vke", "patience")
+def a_pod_without_a_database_stays_in_the_load_balancer(found: Documents) -> None:
+    container(found, "api")["readinessProbe"]["failureThreshold"] = 200
+
+
+@mistake("vke", "patience")
+def beat_may_hang_for_an_hour(found: Documents) -> None:
+    container(found, "beat")["livenessProbe"]["failureThreshold"] = 180
+
+
+@mistake("vke", "releases")
+def beat_says_that_it_is_of_another_release(found: Documents) -> None:
+    pods(found)["beat"].template["metadata"]["annotations"]["todo/release"] = "dev-0123456789"
+
+
+@mistake("vke", "releases")
+def nobody_says_of_which_release_they_are(found: Documents) -> None:
+    for name in ("api", "worker", "beat"):
+        pods(found)[name].template["metadata"]["annotations"]["todo/release"] = "unnamed"
+
+
 @mistake("dev", "hardening")
 def a_pod_gets_a_token(found: Documents) -> None:
     del pods(found)["api"].spec["automountServiceAccountToken"]
@@ -321,19 +408,17 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
 
 
 FREE = re.compile(
-    r"\.(periodSeconds|timeoutSeconds|failureThreshold)$"  # how often, and how patiently
+    r"\.(periodSeconds|timeoutSeconds|failureThreshold)$"  # how often, and how patiently: `patience` has the bounds
     r"|resources\.requests"  # what was measured
     r"|fsGroupChangePolicy|terminationGracePeriodSeconds$|preStop\.sleep\.seconds$"  # more is as good
-    r"|^metadata\.annotations"
 )
+"""README.md names these."""
 
 
 def everywhere() -> Iterator[tuple[str, str, str]]:
-    """Every value of every pod, in the overlay that has it."""
+    """Every value of every pod of both overlays."""
     for overlay in ("dev", "vke"):
         for name, pod in pods(documents(overlay)).items():
-            if overlay == "vke" and name not in {"api", "backup"}:
-                continue  # the same as in dev, and as in these two
             for path, _, _ in leaves(pod.template):
                 if not FREE.search(path):
                     yield overlay, name, path

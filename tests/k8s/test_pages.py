@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.k8s.manifests import KUBECTL, ROOT, documents, find, parse, pods
+from tests.k8s.policy_numbers import RDS_CONNECTIONS, RESERVE, held
 
 PAGES = ("README.md", "README.zh-CN.md")
 
@@ -119,3 +120,13 @@ def test_before_a_restore_by_the_page_everybody_who_writes_is_gone(tmp_path: Pat
     assert set(components.split(",")) == {pod.labels["app.kubernetes.io/component"] for pod in writers.values()}
     # Longer than the slowest of them may take to go.
     assert max(pod.spec["terminationGracePeriodSeconds"] for pod in writers.values()) < 3 * 60
+
+
+@pytest.mark.parametrize(("name", "begins", "ends"), [("README.md", "4. ", "5. "), ("README.zh-CN.md", "4. ", "5. ")])
+def test_the_connections_that_the_page_asks_of_rds_are_those_that_pods_may_take(
+    name: str, begins: str, ends: str
+) -> None:
+    step = re.search(rf"^{begins}`\(cloud\)` \*\*RDS.*?^{ends}", page(name), re.MULTILINE | re.DOTALL)
+    assert step is not None
+    numbers = [int(number) for number in re.findall(r"\b(\d{2,})\b", re.sub(r"PostgreSQL 17", "", step[0]))]
+    assert numbers == [RDS_CONNECTIONS, held(documents("vke")), RESERVE]

@@ -108,6 +108,11 @@ async def test_without_a_database_the_api_lives_and_is_not_ready(run: Run, stack
     try:
         await eventually(lambda: fails(api, api.pod.container["readinessProbe"]), 30)
         assert await api.succeeds(api.pod.container["livenessProbe"])
+        # So the pod may stay in the balancer for as long as the probe is patient: this is what clients get meanwhile.
+        async with httpx.AsyncClient(base_url=f"http://{api.address}:8000", trust_env=False, timeout=30) as client:
+            answer = await client.post("/token", data={"username": "lin", "password": "wrong horse battery staple"})
+        assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/problem+json")
+        assert int(answer.headers["Retry-After"]) >= 1
     finally:
         await docker("unpause", stack.db.id)
 

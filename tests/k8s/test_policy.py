@@ -40,6 +40,14 @@ def test_rollouts_take_nothing_away_and_beat_is_never_two(overlay: str) -> None:
     assert problems("rollouts", documents(overlay)) == []
 
 
+def test_pods_name_the_one_release_that_they_are_of(overlay: str) -> None:
+    assert problems("releases", documents(overlay)) == []
+
+
+def test_probes_are_neither_too_hasty_nor_too_patient(overlay: str) -> None:
+    assert problems("patience", documents(overlay)) == []
+
+
 def test_autoscalers_keep_two_and_never_outgrow_postgresql(overlay: str) -> None:
     assert problems("scaling", documents(overlay)) == []
 
