@@ -259,27 +259,44 @@ def _ecs_deploy(host: Host) -> str:
 
 
 @pytest.mark.parametrize(
-    ("file", "line", "sentence"),
+    ("file", "edit", "sentence"),
     [
-        ("main.py", "import no_such_module", "would not start"),
-        ("dependencies.py", None, "did not work, and {before} serves again"),
+        ("services/api/src/todo_api/main.py", "1i import no_such_module", "would not start"),
+        ("deploy/ecs/nginx/todo.conf.template", "1i nonsense;", "nginx does not take the site"),
+        (
+            "services/api/src/todo_api/dependencies.py",
+            's/^    def start(cls.*/&\\n        raise SystemError("broken")/',
+            "did not work, and {before} serves again",
+        ),
     ],
-    ids=["cannot be loaded", "ends as soon as it is started"],
+    ids=["cannot be loaded", "nginx refuses it", "ends as soon as it is started"],
 )
 async def test_a_release_that_does_not_work_does_not_stay(
-    installed: Host, authority: Path, file: str, line: str | None, sentence: str
+    installed: Host, authority: Path, file: str, edit: str, sentence: str
 ) -> None:
-    before = installed.run("basename $(readlink /opt/todo/current)").strip()
+    before, state = installed.run("basename $(readlink /opt/todo/current)").strip(), _in_service(installed)
     installed.run("rm -rf /tmp/broken && cp -r /src /tmp/broken")
-    path = f"/tmp/broken/services/api/src/todo_api/{file}"
-    edit = f"1i {line}" if line else 's/^    def start(cls.*/&\\n        raise SystemError("broken")/'
-    installed.run(f"sed -i '{edit}' {path} && ! cmp --silent {path} {path.replace('/tmp/broken', '/src')}")
-    status, said = installed.status(f"/tmp/broken/deploy/ecs/install.sh --release broken-{file[:-3]}", seconds=200)
+    installed.run(f"cd /tmp/broken && sed -i '{edit}' {file} && ! cmp --silent {file} /src/{file}")
+    # It brings a site and units of its own as well.
+    installed.run(
+        "cd /tmp/broken && for file in nginx/proxy.inc deploy/ecs/systemd/*.service; do echo '# New' >>$file; done"
+    )
+    name = f"broken-{Path(file).name.partition('.')[0]}"
+    status, said = installed.status(f"/tmp/broken/deploy/ecs/install.sh --release {name}", seconds=240)
     assert status == 1, said
     assert sentence.format(before=before) in said
-    assert installed.run("basename $(readlink /opt/todo/current)").strip() == before
+    assert _in_service(installed) == state
     async with client(installed, authority) as http:
         assert (await http.get("/livez")).status_code == 200
+
+
+def _in_service(host: Host) -> str:
+    """The release that serves, the one that `rollback` would serve, and what nginx and systemd have of a release."""
+    return host.run(
+        "for name in current previous; do echo $name $(readlink /opt/todo/$name); done;"
+        " find /etc/nginx/todo /etc/nginx/sites-available/todo /etc/systemd/system/todo-* -type f |"
+        " sort | xargs sha256sum"
+    )
 
 
 def test_refused_settings_stop_the_api_once_and_for_all(installed: Host) -> None:
