@@ -143,9 +143,14 @@ refuse_examples() {
     [ "$overlay" != dev ] || return 0
     for example in "k8s/overlays/$overlay"/*.example; do
         file=$(chosen "$(basename "$example" .example)")
-        if [[ $file = */secrets.env.example ]] && [[ " $(value COMPONENTS "$(chosen cluster.env)") " = *" external-secrets "* ]]; then
-            continue
-        fi
+        case $example in
+            */secrets.env.example)
+                if [[ " $(value COMPONENTS "$(chosen cluster.env)") " = *" external-secrets "* ]]; then continue; fi
+                ;;
+            */redis-ca.pem.example)
+                if [[ $(value REDIS_URL "$(chosen settings.env)") != *redis_ca* ]]; then continue; fi
+                ;;
+        esac
         if grep -v '^#' "$file" | grep --quiet replace-me; then
             give_up "$file still has example values (replace-me). Copy it to ${example%.example} and fill in your own."
         fi

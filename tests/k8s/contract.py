@@ -28,8 +28,8 @@ SECRETS = {
 }
 """What each must know, and nothing else. Without keys of its own, nothing of ours starts in production."""
 
-AUTHORITIES = {"api", "worker", "migrate", "backup", "restore"}
-"""Who speaks to PostgreSQL, and so may have to check its certificate."""
+AUTHORITIES = {"api", "worker", "beat", "migrate", "backup", "restore"}
+"""Who speaks to PostgreSQL or Redis, and so may have to check its certificate."""
 
 OF_IMAGES = {"FORWARDED_ALLOW_IPS": {"api"}}
 """Variables that are no settings of ours: uvicorn reads this one."""

@@ -185,6 +185,17 @@ def the_worker_has_no_mail_password(found: Documents) -> None:
     pods(found)["worker"].volume("secrets")["projected"]["sources"][0]["secret"]["items"].pop()
 
 
+@mistake("vke", "secrets")
+def beat_cannot_tell_whether_redis_is_redis(found: Documents) -> None:
+    pods(found)["beat"].volume("secrets")["projected"]["sources"].pop()
+
+
+@mistake("vke", "secrets")
+def the_authority_has_another_name(found: Documents) -> None:
+    data = find(found, "ConfigMap", "certificates")["data"]
+    data["redis_authority"] = data.pop("redis_ca")
+
+
 @mistake("dev", "secrets")
 def everybody_may_read_secrets(found: Documents) -> None:
     pods(found)["worker"].volume("secrets")["projected"]["defaultMode"] = 0o444

@@ -299,6 +299,42 @@ def test_example_values_are_never_deployed(operator: Operator, name: str) -> Non
     assert operator.asked() == []
 
 
+TLS = "rediss://redis-shop.redis.ivolces.com:6379/0?ssl_ca_certs=/run/secrets/redis_ca"
+
+
+def speaks_tls_to_redis(operator: Operator) -> None:
+    """Set it, as settings.env.example says."""
+    path = operator.root / "k8s/overlays/vke/settings.env"
+    assert TLS.replace("redis-shop", "redis-replace-me") in path.with_suffix(".env.example").read_text()
+    path.write_text(re.sub("^REDIS_URL=.*$", f"REDIS_URL={TLS}", path.read_text(), flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_the_authority_of_redis_is_asked_for_only_where_redis_speaks_tls(operator: Operator, copied: bool) -> None:
+    operator.fills_in_vke()
+    path = operator.root / "k8s/overlays/vke/redis-ca.pem"
+    if copied:
+        path.write_text(path.with_suffix(".pem.example").read_text())
+    else:
+        path.unlink()
+    assert operator.does("deploy", "vke", TAG="1.2.3").returncode == 0
+    speaks_tls_to_redis(operator)
+    done = operator.does("deploy", "vke", TAG="1.2.3", CONFIRM="yes")
+    assert done.returncode == 1
+    assert f"redis-ca.pem{'' if copied else '.example'} still has example values" in done.stderr
+    assert operator.asked() == []
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "beat"])
+def test_whoever_speaks_to_redis_finds_its_authority(operator: Operator, name: str) -> None:
+    operator.fills_in_vke()
+    speaks_tls_to_redis(operator)
+    operator.has("vke/redis-ca.pem", "-----BEGIN CERTIFICATE-----\n")
+    pod = pods(parse(operator.does("render", "vke", TAG="1.2.3").stdout.replace('"***"', '""')))[name]
+    assert pod.environment["REDIS_URL"] == TLS
+    assert pod.files("/run/secrets")["redis_ca"] == b"-----BEGIN CERTIFICATE-----\n"
+
+
 def test_with_external_secrets_nobody_needs_secrets_on_their_machine(operator: Operator) -> None:
     operator.fills_in_vke()
     (operator.root / "k8s/overlays/vke/secrets.env").unlink()

@@ -141,6 +141,13 @@ async def test_a_backup_is_made_and_restored_by_the_pods_for_it(stack: Stack, sq
 DATABASE = "postgres-shop.rds-pg.ivolces.com"
 REDIS = "redis-shop.redis.ivolces.com"
 
+REDIS_TLS = """protected-mode no
+tls-port 6380
+tls-cert-file /tls/server.pem
+tls-key-file /tls/server.key
+tls-ca-cert-file /tls/server.pem
+tls-auth-clients no"""
+
 
 def filled_in(authority: str) -> dict[str, Pod]:
     """The overlay as an operator has it, with images that are here."""
@@ -152,6 +159,7 @@ def filled_in(authority: str) -> dict[str, Pod]:
         secrets = f"database_password=s3cret%:/\nredis_password=r3dis\ntoken_keys=2026-11:{'k' * 40}\nemail_password=\n"
         (overlay / "secrets.env").write_text(secrets)
         (overlay / "database-ca.pem").write_text(authority)
+        (overlay / "redis-ca.pem").write_text(authority)
         done = operate("render", "vke", root=root, TAG=TAG, SHOW_SECRETS="yes")
     assert done.returncode == 0, done.stderr
     found = pods(parse(done.stdout))
@@ -175,7 +183,15 @@ async def vke(images: None) -> AsyncIterator[tuple[Cluster, dict[str, Pod]]]:
         with_tls = ["-c", "ssl=on", "-c", "ssl_cert_file=/tls/server.pem", "-c", "ssl_key_file=/tls/server.key"]
         db = await cluster.start(dev["db"], aliases=[DATABASE], extra=[f"--volume={tls}:/tls:ro"], arguments=with_tls)
         password = {"REDIS_PASSWORD": passwords["redis_password"].decode()}
-        redis = await cluster.start(dev["redis"], aliases=[REDIS], environment=password)
+        # Without TLS at one port and with it at another, so that both can be asked.
+        certificate, key = authority.issue(REDIS)
+        files = [("server.pem", certificate.encode(), 0o644), ("server.key", key.encode(), 0o640)]
+        for_redis = await cluster.volume(files, owner=(0, 999))
+        script = dev["redis"].container["args"]
+        script[2] = script[2].replace("protected-mode no", REDIS_TLS)
+        redis = await cluster.start(
+            dev["redis"], aliases=[REDIS], environment=password, extra=[f"--volume={for_redis}:/tls:ro"]
+        )
         await db.ready()
         await redis.ready()
         yield cluster, found
@@ -195,6 +211,31 @@ async def test_on_vke_every_pod_becomes_ready_by_tls_and_password(vke: tuple[Clu
         assert await container.terminate() == 0, await container.log()
     backup = await cluster.start(found["backup"])
     assert await backup.ended() == 0, await backup.log()
+
+
+async def test_on_vke_redis_may_speak_tls(vke: tuple[Cluster, dict[str, Pod]]) -> None:
+    cluster, found = vke
+    migration = await cluster.start(found["migrate"])
+    assert await migration.ended() == 0, await migration.log()
+    tls = {"REDIS_URL": f"rediss://{REDIS}:6380/0?ssl_ca_certs=/run/secrets/redis_ca"}
+    api, worker, beat = [await cluster.start(found[name], environment=tls) for name in ("api", "worker", "beat")]
+    for container in (api, worker, beat):
+        await container.ready()
+    async with httpx.AsyncClient(base_url=f"http://{api.address}:8000", trust_env=False) as client:
+        assert (await client.get("/readyz")).json()["checks"] == {"database": "ok", "redis": "ok"}
+    # Beat speaks to the worker by Redis alone.
+    await eventually(lambda: ticked(worker), 60)
+    for container in (api, worker, beat):
+        await container.terminate()
+
+
+async def ticked(worker: Container) -> bool:
+    """Whether it has heard of beat."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"http://{worker.address}:9000/metrics")
+    return any(
+        float(count) > 0 for count in re.findall(r"^todo_ticks_total(?:{.*})? (\S+)$", answer.text, re.MULTILINE)
+    )
 
 
 LOOK = (
