@@ -16,23 +16,35 @@ backup_container() {
 }
 
 restore() {
-    local arguments=() working=()
+    local arguments=()
+    only_one "$PROJECT"
     [ -z "${1:-}" ] || arguments=("$1")
     if [ "${CONFIRM:-}" = yes ]; then arguments=(--replace "${arguments[@]}"); fi
     backup_container restore.sh --check "${arguments[@]}" ||
         give_up "Nothing was stopped, and nothing changed. To replace what the database holds: make restore BACKUP=<name> CONFIRM=yes"
     mapfile -t working < <(for service in api worker beat; do running "$service"; done)
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    trap not_restored EXIT
     say "Stopping API, worker and beat"
     [ ${#working[@]} = 0 ] || docker stop --time 40 "${working[@]}" >/dev/null
-    if ! backup_container restore.sh "${arguments[@]}"; then
-        start_again
-        give_up "Nothing was restored: the database is as it was, and API, worker and beat run again."
-    fi
+    backup_container restore.sh "${arguments[@]}" || exit 1
+    trap - EXIT INT TERM HUP
     # A backup may be of an older release.
     docker compose --progress quiet run --rm --no-deps --no-TTY migrate ||
         give_up "The backup is restored, but could not be migrated, so API, worker and beat stay stopped. When it can: make migrate, make up"
     start_again
     say "Restored. API, worker and beat run again."
+}
+
+# Whatever kept it from its end: one transaction puts all in place, or nothing. Where only this program was ended, its
+# container might go on: it must not end after people have begun to write again.
+not_restored() {
+    trap '' INT TERM HUP
+    docker ps --quiet --filter "label=com.docker.compose.project=$PROJECT" --filter label=com.docker.compose.service=backup \
+        --filter label=com.docker.compose.oneoff=True | xargs --no-run-if-empty docker rm --force >/dev/null
+    start_again
+    give_up "Nothing was restored: the database is as it was, and API, worker and beat run again."
 }
 
 start_again() {
@@ -41,6 +53,8 @@ start_again() {
 }
 
 need_engine
+PROJECT=$(docker compose config | sed -n 's/^name: //p')
+working=()   # what was stopped for a restore
 case ${1:-} in
     make)
         docker compose --progress quiet run --rm --no-deps --no-TTY backup-folder

@@ -6,7 +6,8 @@
 #   deploy.sh --no-build    the same with the images that are here, for new settings or secrets
 #   deploy.sh --rollback    replace by the images of before the last deploy; the database stays as it is
 #
-# Whatever goes wrong before the new containers are healthy leaves the old ones serving.
+# Whatever goes wrong before the new containers are healthy leaves the old ones serving. A deploy that was cut off is put
+# right by the next one, which finds in a journal how far that came.
 set -euo pipefail
 # shellcheck source=stack.sh
 source "$(dirname "$0")/stack.sh"
@@ -26,49 +27,85 @@ case "${1:-}" in
 esac
 
 need_engine
-[ -n "$(running api)" ] || give_up "No API is running here: start the stack first (make up)."
+CONFIGURATION=$(docker compose config)
+PROJECT=$(sed -n 's/^name: //p' <<<"$CONFIGURATION")
+JOURNAL=.local/deploy-$PROJECT.journal
+[ -n "$(docker compose ps --all --quiet)" ] || give_up "Nothing of $PROJECT is here: start the stack first (make up)."
+only_one "$PROJECT"
 
-# One at a time: two would take each other's new containers for old ones.
-mkdir -p .local
-exec 9>".local/deploy-${COMPOSE_PROJECT_NAME:-default}.lock"
-flock --nonblock 9 || give_up "Another deploy is under way."
-
-# image_of SERVICE: the image that Compose looks for. `config --images SERVICE` also lists those of what it depends on,
-# in any order.
-image_of() {
-    docker compose config | awk -v service="  $1:" '
+# configured SERVICE KEY: a value of the service as Compose has it. (`config --images SERVICE` also lists the images of
+# those that it depends on, in any order.)
+configured() {
+    awk -v service="  $1:" -v key="$2:" '
         /^[a-z]/ { services = $0 == "services:" }
         services && /^  [^ ]/ { here = $0 == service }
-        here && $1 == "image:" { print $2; exit }'
+        here && /^    [^ ]/ && $1 == key { print $2; exit }' <<<"$CONFIGURATION"
 }
 
-# rollback_name SERVICE: what its image of before is called. Local, and in no registry.
-rollback_name() {
-    local project
-    project=$(docker inspect --format '{{index .Config.Labels "com.docker.compose.project"}}' "$(running "$1" | head -1)")
-    echo "${project}-$1:rollback"
+# containers SERVICE: all that do not stand still for good; one that cannot start is among them, as Docker tries again.
+containers() {
+    docker compose ps --all --quiet --status running --status restarting --status paused "$1"
 }
 
-remember() {
-    local service id
-    for service in api worker; do
-        id=$(running "$service" | head -1)
-        [ -z "$id" ] || docker tag "$(docker inspect --format '{{.Image}}' "$id")" "$(rollback_name "$service")"
+# Nothing of a deploy may be cut off by the terminal that it was called from, once it has been decided.
+undisturbed() {
+    setsid --wait "$@"
+}
+
+# remove ID...: they close their streams politely, finish what they have in hand, and give back the rest.
+remove() {
+    (($#)) || return 0
+    undisturbed docker stop --time "$STOP_SECONDS" "$@" >/dev/null
+    undisturbed docker rm "$@" >/dev/null
+}
+
+# ---- How far it came -------------------------------------------------------------------------------------------------
+
+# note PHASE SERVICE ID...: `beside` while new ones start beside these, `instead` from when they are to go.
+note() {
+    printf '%s\n' "$*" >"$JOURNAL.new" && mv "$JOURNAL.new" "$JOURNAL"
+}
+
+# What an earlier deploy, or this one, left undone: the new ones go if they never took over, the old ones if they did.
+put_right() {
+    local phase service known here id proxy='' left=() stay=()
+    [ -s "$JOURNAL" ] || return 0
+    read -r phase service known <"$JOURNAL"
+    for id in $(docker compose ps --all --quiet "$service"); do
+        here=$([[ " $known " == *" $id "* ]] && echo old || echo new)
+        case $phase:$here in beside:new | instead:old) left+=("$id") ;; *) stay+=("$id") ;; esac
     done
+    if [ "$service" = api ] && ((${#stay[@]})); then proxy=$(running nginx); fi
+    if [ -n "$proxy" ]; then lead_to "${stay[@]}" || say "nginx could not be led to the API that stays: make logs SERVICE=nginx"; fi
+    if ((${#left[@]})); then say "$service: removing what is left of a deploy that did not come to its end"; fi
+    remove "${left[@]}"
+    if [ -n "$proxy" ]; then lead_to_all || true; fi
+    rm -f "$JOURNAL"
 }
 
-# lead_requests LINE...: give nginx these servers. Requests that it has in hand end where they began.
+interrupted() {
+    trap '' INT TERM HUP
+    say "Interrupted. The old ones go on."
+    put_right
+    exit 130
+}
+
+# ---- nginx -----------------------------------------------------------------------------------------------------------
+
+# lead_requests LINE...: give nginx these servers. Requests that it has in hand end where they began. What it does not
+# take is put back.
 lead_requests() {
-    printf '%s\n' "$@" | docker compose exec -T nginx sh -c \
-        'cat >/etc/nginx/conf.d/upstream.new && mv /etc/nginx/conf.d/upstream.new /etc/nginx/conf.d/upstream.inc &&
-         nginx -c /etc/nginx/todo/nginx.conf -t -q && nginx -c /etc/nginx/todo/nginx.conf -s reload 2>/dev/null'
+    printf '%s\n' "$@" | docker compose exec -T nginx sh -c '
+        cd /etc/nginx/conf.d && cat >upstream.new && cp upstream.inc upstream.before && mv upstream.new upstream.inc &&
+        nginx -c /etc/nginx/todo/nginx.conf -t -q && nginx -c /etc/nginx/todo/nginx.conf -s reload 2>/dev/null ||
+        { mv upstream.before upstream.inc; exit 1; }'
 }
 
 RESOLVED='server api:8000 resolve fail_timeout=2s;'
 
-# The new ones alone; then, when the old ones have gone, whoever answers to the name. In between both, because nginx
+# lead_to ID...: these alone; then, when the others have gone, whoever answers to the name. In between both, because nginx
 # begins with no address for a name, and takes over those that it had.
-lead_to_new() {
+lead_to() {
     local id network
     static=()
     for id in "$@"; do
@@ -77,48 +114,84 @@ lead_to_new() {
         [ -n "$network" ] || return 1
         static+=("server $network:8000;")
     done
-    lead_requests "${static[@]}"
-    sleep "$SETTLE_SECONDS"
+    lead_requests "${static[@]}" && sleep "$SETTLE_SECONDS"
 }
 
 lead_to_all() {
-    lead_requests "$RESOLVED" "${static[@]}"
-    sleep 3 # nginx asks the DNS at once, and again every two seconds
-    lead_requests "$RESOLVED"
+    lead_requests "$RESOLVED" "${static[@]}" && sleep 3 && # nginx asks the DNS at once, and again every two seconds
+        lead_requests "$RESOLVED"
 }
 
-# replace SERVICE: as many new containers as there are old ones; the old ones go when the new ones are healthy.
+# ---- Replacing -------------------------------------------------------------------------------------------------------
+
+# replace SERVICE: the old ones go when as many new ones as there shall be are healthy.
 replace() {
-    local service=$1 old new count
-    mapfile -t old < <(running "$service")
-    count=${#old[@]}
-    ((count)) || { say "$service: none is running, none is replaced"; return; }
-    say "$service: starting $count beside the $count that run"
-    docker compose --progress quiet up --detach --no-deps --no-recreate --no-build --scale "$service=$((2 * count))" "$service"
-    # Those that have stopped again are among them.
-    mapfile -t new < <(docker compose ps --all --quiet "$service" | grep -v -x -F -f <(printf '%s\n' "${old[@]}") || true)
+    local service=$1 old new count proxy=''
+    # Those that have ended are nobody's; Compose would start them again in place of new ones.
+    mapfile -t new < <(docker compose ps --all --quiet --status exited --status created --status dead "$service")
+    if ((${#new[@]})); then docker rm "${new[@]}" >/dev/null; fi
+    mapfile -t old < <(containers "$service")
+    count=$(configured "$service" scale)
+    count=${count:-$((${#old[@]} ? ${#old[@]} : 1))}
+    if [ "$service" = api ]; then proxy=$(running nginx); fi
+    say "$service: starting $count beside the ${#old[@]} that run"
+    note beside "$service" "${old[@]}"
+    trap interrupted INT TERM HUP
+    new=()
+    if docker compose --progress quiet up --detach --no-deps --no-recreate --no-build \
+        --scale "$service=$((${#old[@]} + count))" "$service"; then
+        # Those that have stopped again are among them.
+        mapfile -t new < <(docker compose ps --all --quiet "$service" | grep -v -x -F -f <(printf '%s\n' "${old[@]:-none}") || true)
+    fi
     if ((${#new[@]} != count)) || ! healthy "$HEALTHY_SECONDS" "${new[@]}"; then
         for id in "${new[@]}"; do docker logs --tail 10 "$id" >&2 || true; done
-        if ((${#new[@]})); then docker rm --force "${new[@]}" >/dev/null; fi
+        put_right
         give_up "$service: the new ones did not become healthy within $HEALTHY_SECONDS s. The old ones go on; nothing was replaced."
     fi
     say "$service: the new ones are healthy"
-    if [ "$service" = api ] && [ -n "$(running nginx)" ]; then
-        lead_to_new "${new[@]}" || give_up "nginx could not be led to the new API. Both run: look at \`docker compose logs nginx\`."
+    if [ -n "$proxy" ]; then
+        lead_to "${new[@]}" || { put_right; give_up "nginx could not be led to the new API: make logs SERVICE=nginx. The old ones go on."; }
         say "api: nginx sends every request to the new ones"
     fi
-    # They close their streams politely, finish what they have in hand, and give back the rest.
-    docker stop --time "$STOP_SECONDS" "${old[@]}" >/dev/null
-    docker rm "${old[@]}" >/dev/null
-    if [ "$service" = api ] && [ -n "$(running nginx)" ]; then lead_to_all; fi
+    trap '' INT TERM HUP # from here on there is no way back
+    note instead "$service" "${old[@]}"
+    remove "${old[@]}"
+    if [ -n "$proxy" ]; then lead_to_all || say "api: nginx knows the new ones by their addresses only: make replace-proxy"; fi
+    rm -f "$JOURNAL"
+    trap - INT TERM HUP
+    remember
     say "$service: the old ones have ended"
 }
 
+# rollback_name SERVICE: what its image of before is called. Local, and in no registry.
+rollback_name() {
+    echo "$PROJECT-$1:rollback"
+}
+
+image_that_runs() {
+    local id
+    local id
+    id=$({ containers "$1"; docker compose ps --all --quiet "$1"; } | sed -n 1p)
+    [ -z "$id" ] || docker inspect --format '{{.Image}}' "$id"
+}
+
+# The images of before, of both, as soon as one has been replaced; never by a deploy that replaced none or changed none.
+remember() {
+    local service
+    for service in api worker; do
+        if [ "${changed:-}" = yes ] && [ -n "${before[$service]}" ]; then
+            docker tag "${before[$service]}" "$(rollback_name "$service")"
+        fi
+    done
+}
+
+declare -A before=()
 began=$SECONDS
+put_right
+for service in api worker; do before[$service]=$(image_that_runs "$service"); done
 case $build in
     yes)
-        remember
-        if docker compose config --format json | grep -q '"dockerfile": "services/api/Dockerfile"'; then
+        if grep -q 'dockerfile: services/api/Dockerfile' <<<"$CONFIGURATION"; then
             say "Building the images"
             docker compose build --quiet api worker
         else
@@ -126,25 +199,22 @@ case $build in
             docker compose pull --quiet api worker
         fi
         ;;
-    no)
-        remember
-        ;;
     rollback)
         # The images get the names that Compose looks for; those stay as they are until something newer is pulled or built.
         for service in api worker; do
             docker image inspect "$(rollback_name "$service")" >/dev/null 2>&1 ||
-                give_up "There is no image of before for $service: nothing was deployed here yet."
-            [[ $(image_of "$service") != *@* ]] ||
+                give_up "There is no image of before for $service: nothing else was deployed here yet."
+            [[ $(configured "$service" image) != *@* ]] ||
                 give_up "$service is pinned by its digest, which no other image can have: set the TAG and digests of before, and make deploy."
         done
-        for service in api worker; do
-            before=$(rollback_name "$service")
-            now=$(docker inspect --format '{{.Image}}' "$(running "$service" | head -1)")
-            docker tag "$before" "$(image_of "$service")"
-            docker tag "$now" "$before" # so that a second rollback undoes the first
-        done
+        for service in api worker; do docker tag "$(rollback_name "$service")" "$(configured "$service" image)"; done
         ;;
 esac
+changed=no
+for service in api worker; do
+    now=$(docker image inspect --format '{{.Id}}' "$(configured "$service" image)" 2>/dev/null) || true
+    if [ "$now" != "${before[$service]}" ]; then changed=yes; fi
+done
 
 if [ "$build" != rollback ]; then
     say "Migrating the database"

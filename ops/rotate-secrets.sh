@@ -16,7 +16,8 @@ cd "$(dirname "$0")/.."
 # shellcheck source=secret-files.sh
 source ops/secret-files.sh
 
-ROLL_COMMAND=${ROLL_COMMAND:-ops/deploy.sh --no-build}
+DEPLOY="ops/deploy.sh --no-build"
+ROLL_COMMAND=${ROLL_COMMAND:-$DEPLOY}
 FILE=$SECRETS_DIR/token_keys
 SIGNING=$SECRETS_DIR/.token_keys.signing   # which key every process signs with; the file's age says since when
 
@@ -136,6 +137,17 @@ rotate_database_password() {
     done
     echo "The database has a new password, and every process knows it."
 }
+
+# The development set has its secrets in compose.yaml: nothing would read the files.
+expect_secret() {
+    [ "$ROLL_COMMAND" != "$DEPLOY" ] || [ -n "$(docker compose config | sed -n "s|^      - source: $1\$|&|p")" ] ||
+        give_up "This stack reads no file for $1, so there is nothing to rotate: it is for production (compose.prod.yaml)."
+}
+
+case ${WHAT:-tokens} in
+    database) expect_secret database_password ;;
+    *) expect_secret token_keys ;;
+esac
 
 case ${WHAT:-tokens} in
     tokens) if [ -n "${DROP_OLD:-}" ]; then drop_old_keys; else rotate_keys; fi ;;

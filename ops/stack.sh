@@ -24,6 +24,13 @@ need_engine() {
         give_up "Docker does not answer. Is it running, and may $(id -un) use it (group docker)?"
 }
 
+# only_one PROJECT: what replaces or stops containers goes on alone, until this program ends.
+only_one() {
+    mkdir -p .local
+    exec 9>".local/operation-$1.lock"
+    flock --nonblock 9 || give_up "Another deploy or restore of $1 is under way."
+}
+
 # running SERVICE: the ids of its running containers, one a line.
 running() {
     docker compose ps --quiet --status running "$1" 2>/dev/null || true

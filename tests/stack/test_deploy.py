@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from tests.stack.load import Load, Options, loading
-from tests.stack.stack import Stack, run
+from tests.stack.stack import ROOT, Stack, run
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
@@ -82,6 +84,73 @@ async def test_a_release_that_does_not_start_replaces_nothing(stack: Stack) -> N
             await run("make", "deploy", "ARGS=--no-build", env=broken, seconds=200)
     assert await _containers(stack) == before
     assert load.tally.failures == []
+
+
+@asynccontextmanager
+async def begun(stack: Stack, reached: Callable[[], Awaitable[bool]]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A deploy that has come so far, in a process group of its own."""
+    process = await asyncio.create_subprocess_exec(
+        "ops/deploy.sh", "--no-build", cwd=ROOT, env=stack.env, start_new_session=True, stdin=asyncio.subprocess.DEVNULL
+    )
+    try:
+        async with asyncio.timeout(120):
+            while not await reached():
+                assert process.returncode is None, "the deploy ended before it had come so far"
+                await asyncio.sleep(0.05)
+        yield process
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+
+
+def _phase(stack: Stack, phase: str) -> Callable[[], Awaitable[bool]]:
+    """Whether the deploy has noted that it is there with the API, and two of that are seen."""
+
+    async def reached() -> bool:
+        path = ROOT / ".local" / f"deploy-{stack.project}.journal"
+        noted = path.read_text(encoding="utf-8") if path.exists() else ""
+        return noted.startswith(f"{phase} api ") and len(await stack.containers("api")) == 2
+
+    return reached
+
+
+@pytest.mark.parametrize("phase", ["beside", "instead"])
+async def test_a_deploy_that_was_killed_half_way_is_put_right_by_the_next(stack: Stack, phase: str) -> None:
+    before = await _containers(stack)
+    async with under_load(stack) as load:
+        async with begun(stack, _phase(stack, phase)) as deploy:
+            os.killpg(deploy.pid, signal.SIGKILL)
+            await deploy.wait()
+        await run("make", "deploy", "ARGS=--no-build", env=stack.env, seconds=200)
+    assert [len(await stack.containers(service)) for service in ("api", "worker", "beat")] == [1, 1, 1]
+    assert not before & await _containers(stack)
+    assert load.tally.failures == []
+
+
+async def test_a_deploy_that_is_interrupted_leaves_the_old_ones_serving(stack: Stack) -> None:
+    before = await _containers(stack)
+    async with under_load(stack) as load, begun(stack, _phase(stack, "beside")) as deploy:
+        os.killpg(deploy.pid, signal.SIGINT)
+        async with asyncio.timeout(100):
+            assert await deploy.wait() == 130
+    assert await _containers(stack) == before
+    assert len(await stack.containers("api")) == 1
+    assert load.tally.failures == []
+
+
+async def test_a_rollback_brings_back_an_api_that_no_longer_runs(stack: Stack) -> None:
+    images = await _images(stack)
+    await run("make", "deploy", env=stack.env | {"REVISION": "0123456789abcdef"}, seconds=200)
+    assert await _images(stack) != images
+    # A deploy that changes no image, and one that fails, keep the image of before.
+    await run("make", "deploy", "ARGS=--no-build", env=stack.env, seconds=200)
+    with pytest.raises(AssertionError, match="TOKEN_ACCESS_SECONDS"):
+        await run("make", "deploy", "ARGS=--no-build", env=stack.env | {"TOKEN_ACCESS_SECONDS": "soon"}, seconds=200)
+    await stack.compose("stop", "api")
+    await run("make", "rollback", env=stack.env, seconds=200)
+    await stack.healthy(60)
+    assert await _images(stack) == images
 
 
 async def test_the_same_load_sees_a_plain_recreation(stack: Stack) -> None:
