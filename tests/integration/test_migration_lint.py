@@ -14,6 +14,7 @@ from dev.migration_lint import Complaint, MigrationFailed, complaints, render
 from tests.conftest import in_thread
 from todo_core.migrations import runner
 
+ROOT = Path(__file__).resolve().parents[2]
 HEAD = '''"""Badly."""
 
 import sqlalchemy as sa
@@ -194,7 +195,7 @@ async def test_a_column_becomes_not_null_by_a_constraint_that_was_validated_befo
 async def test_the_worked_example_of_the_readme_keeps_nobody_waiting(
     versions: Path, empty_database: str, page: str
 ) -> None:
-    text = (Path(__file__).resolve().parents[2] / page).read_text(encoding="utf-8")
+    text = (ROOT / page).read_text(encoding="utf-8")
     (example,) = re.findall(r"^```python\n# \S+/versions/NNNN_\w+\.py\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     head = HEAD.partition("\n\ndef upgrade")[0]
     (versions / "0002_as_the_readme_says.py").write_text(f"{head}\n\n{example}", encoding="utf-8")

@@ -31,6 +31,7 @@ from todo_core.settings import WatchSettings
 from todo_worker import watch
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
+LIFETIME = timedelta(days=30)
 _SAMPLE = re.compile(r"^(todo_\w+)(?:\{.*\})? (\S+)$", re.MULTILINE)
 
 
@@ -44,7 +45,7 @@ def make_certificate(directory: Path, name: str, end: datetime) -> Path:
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(end - timedelta(days=30))
+        .not_valid_before(end - LIFETIME)
         .not_valid_after(end)
         .sign(key, hashes.SHA256())
     )
@@ -175,6 +176,7 @@ def test_the_end_of_the_certificate_is_told_whether_or_not_anybody_would_trust_i
     ):
         assert watcher.scrape() == {
             "todo_certificate_expiry_timestamp_seconds": end.timestamp(),
+            "todo_certificate_lifetime_seconds": LIFETIME.total_seconds(),
             "todo_certificate_probe_success": 1,
         }
 

@@ -71,6 +71,26 @@ def test_an_alert_is_tested_when_it_fires_and_when_it_must_not(rule: dict[str, A
     assert expected == {True, False}
 
 
+@pytest.mark.parametrize("language", ["", ".zh-CN"])
+def test_no_lifetime_that_the_pages_speak_of_sets_off_an_alert_before_a_renewal_is_overdue(language: str) -> None:
+    page = (ROOT / "docs" / f"production{language}.md").read_text(encoding="utf-8")
+    found = re.search(r"(\d+(?:(?:, |、| or | 或 )\d+)+) (?:days need|天都无需)", page)
+    assert found
+    thresholds = [
+        (int(share), float(days))
+        for rule in rules()
+        for share, days in re.findall(
+            r"< clamp_max\(todo_certificate_lifetime_seconds / (\d+), (\d+) \* 86400\)$", rule["expr"]
+        )
+        if rule["alert"] in {"CertificateExpiresSoon", "CertificateExpires"}
+    ]
+    assert len(thresholds) == 2
+    for days in map(float, re.findall(r"\d+", found[1])):
+        soon, critical = (min(days / share, most) for share, most in thresholds)
+        # certbot renews when a third is left, and looks every seven and a half hours at most.
+        assert critical < soon < days / 3 - 7.5 / 24
+
+
 def test_rules_rest_on_metrics_that_the_code_defines() -> None:
     named = {name for rule in rules() for name in re.findall(r"\btodo_\w+", rule["expr"])}
     assert named

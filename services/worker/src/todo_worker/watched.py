@@ -24,12 +24,12 @@ class Certificate(Collector):
         self._timeout = timeout
 
     def collect(self) -> Iterator[Metric]:
-        """When it ends, if it could be seen."""
+        """When it ends and how long it was made to last, if it could be seen."""
         success = GaugeMetricFamily(
             "todo_certificate_probe_success", "1 if the server has shown a certificate", labels=["host"]
         )
         try:
-            end = self._end()
+            begin, end = self._life()
         except (OSError, ValueError) as error:  # a TLS error is an OSError too
             _log.warning("certificate_not_seen", host=self._name, reason=f"{type(error).__name__}: {error}")
             success.add_metric([self._name], 0)
@@ -40,9 +40,14 @@ class Certificate(Collector):
             )
             expiry.add_metric([self._name], end)
             yield expiry
+            lifetime = GaugeMetricFamily(
+                "todo_certificate_lifetime_seconds", "From the certificate's beginning to its end", labels=["host"]
+            )
+            lifetime.add_metric([self._name], end - begin)
+            yield lifetime
         yield success
 
-    def _end(self) -> float:
+    def _life(self) -> tuple[float, float]:
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE  # nothing is sent: it is only looked at
@@ -53,7 +58,8 @@ class Certificate(Collector):
             shown = tls.getpeercert(binary_form=True)
         if shown is None:
             raise ValueError("the server has shown none")
-        return x509.load_der_x509_certificate(shown).not_valid_after_utc.timestamp()
+        certificate = x509.load_der_x509_certificate(shown)
+        return certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
 
 
 class Backups(Collector):
