@@ -18,7 +18,8 @@ class Peer:
     address: str = ""
 
 
-def _selects(selector: Document, labels: dict[str, str]) -> bool:
+def selects(selector: Document, labels: dict[str, str]) -> bool:
+    """Whether a selector means a pod with these labels."""
     if any(labels.get(key) != value for key, value in selector.get("matchLabels", {}).items()):
         return False
     for expression in selector.get("matchExpressions", []):
@@ -39,11 +40,11 @@ def _is_peer(rule: Document, peer: Peer, home: str) -> bool:
     if not peer.namespace:
         return False
     if "namespaceSelector" in rule:
-        if not _selects(rule["namespaceSelector"], {"kubernetes.io/metadata.name": peer.namespace}):
+        if not selects(rule["namespaceSelector"], {"kubernetes.io/metadata.name": peer.namespace}):
             return False
     elif peer.namespace != home:
         return False
-    return _selects(rule.get("podSelector", {}), peer.labels)
+    return selects(rule.get("podSelector", {}), peer.labels)
 
 
 def _is_port(rule: Document, protocol: str, port: int) -> bool:
@@ -62,7 +63,7 @@ def _lets(documents: Documents, direction: str, pod: Peer, other: Peer, at: tupl
         for policy in of_kind(documents, "NetworkPolicy")
         if policy["metadata"]["namespace"] == pod.namespace
         and direction in policy["spec"]["policyTypes"]
-        and _selects(policy["spec"]["podSelector"], pod.labels)
+        and selects(policy["spec"]["podSelector"], pod.labels)
     ]
     side = "from" if direction == "Ingress" else "to"
     return not policies or any(
