@@ -1,7 +1,8 @@
 """`make bench-containers`: the size of each image, the cold start and idle memory of each container, and a rebuild.
 
-A stack of its own is started from what is committed and thrown away afterwards. What is built is what
-`git archive HEAD` holds, so that a rebuild can change a line without touching the checkout.
+A stack of its own is started from what is committed, then what profiles put beside it, and all is thrown away
+afterwards. What is built is what `git archive HEAD` holds, so that a rebuild can change a line without touching the
+checkout.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -26,6 +27,10 @@ ROOT = Path(__file__).resolve().parent.parent
 IDLE_SECONDS = 60
 CHANGED = "services/core/src/todo_core/clock.py"
 MEBIBYTE = 1024 * 1024
+PYTHON = "python:3.13-slim-trixie"
+"""What our images are built on."""
+NEEDS_A_DOMAIN = "acme"
+"""It ends at once where there is none that an authority could look up."""
 
 
 class BenchError(Exception):
@@ -38,9 +43,12 @@ def main() -> int:
         with checkout() as folder, started_stack(folder) as stack:
             print(report.machine_lines(report.machine("17 (container)", ()), ()))
             print(f"\n`docker compose up --wait` on new volumes: {stack.seconds:.1f} s.\n")
-            time.sleep(IDLE_SECONDS)
             print_containers(stack)
-            print_images(stack.compose)
+            seconds = stack.up(*beside(stack.everything))
+            print(f"`docker compose up --wait` for all that profiles put beside it: {seconds:.1f} s.\n")
+            print_containers(stack)
+            print(f"{NEEDS_A_DOMAIN} is not among them: it needs a public domain.\n")
+            print_images(stack.everything)
             print_rebuild(folder, stack.compose)
     except (BenchError, subprocess.CalledProcessError, OSError) as error:
         print(f"bench-containers: {error}", file=sys.stderr)
@@ -68,42 +76,75 @@ def checkout() -> Iterator[Path]:
         yield folder
 
 
-@dataclass(frozen=True)
+@dataclass
 class Stack:
     """A running stack: how to speak to it, and what was seen while it started."""
 
-    compose: list[str]
-    seconds: float
-    healthy_at: dict[str, float]
+    project: str
+    folder: Path
+    seconds: float = 0.0
+    healthy_at: dict[str, float] = field(default_factory=dict)
+    measured: set[str] = field(default_factory=set)
+    """The containers whose figures were printed."""
+
+    @property
+    def compose(self) -> list[str]:
+        """Without any profile."""
+        return ["docker", "compose", "--file", str(self.folder / "compose.yaml"), "--project-name", self.project]
+
+    @property
+    def everything(self) -> list[str]:
+        """With all of them."""
+        return [*self.compose, "--profile", "*"]
+
+    def up(self, *services: str) -> float:
+        """Start these, or what no profile is needed for; return the seconds until all of it is healthy."""
+        # Listened to meanwhile: Docker remembers the last 256 events only, and every health check is several.
+        listen = ["docker", "events", "--filter", f"label=com.docker.compose.project={self.project}"]
+        listen += ["--filter", "event=health_status", "--format", "{{json .}}"]
+        with subprocess.Popen(listen, stdout=subprocess.PIPE, text=True) as events:
+            began = time.monotonic()
+            try:
+                run(*(self.everything if services else self.compose), "up", "--detach", "--wait", *services)
+                seconds = time.monotonic() - began
+            finally:
+                events.terminate()
+            said = [json.loads(line) for line in events.stdout or ()]
+        for event in said:
+            if event["status"].endswith(": healthy"):
+                self.healthy_at.setdefault(event["id"], event["timeNano"] / 1e9)
+        return seconds
 
 
 @contextmanager
 def started_stack(folder: Path) -> Iterator[Stack]:
     """Start the stack from images that are built already."""
-    os.environ |= {"HTTPS_PORT": str(free_port()), "HTTP_PORT": str(free_port()), "TAG": "bench"}
-    project = f"todo-bench-{os.getpid()}"
-    compose = ["docker", "compose", "--project-directory", str(folder), "--project-name", project]
-    run(*compose, "build", cwd=folder)
+    ports = ("HTTPS_PORT", "HTTP_PORT", "PROMETHEUS_PORT", "ALERTMANAGER_PORT")
+    os.environ |= {"TAG": "bench", **{name: str(free_port()) for name in ports}}
+    stack = Stack(f"todo-bench-{os.getpid()}", folder)
+    run(*stack.everything, "build")
     try:
-        # Listened to meanwhile: Docker remembers the last 256 events only, and every health check is several.
-        listen = ["docker", "events", "--filter", f"label=com.docker.compose.project={project}"]
-        listen += ["--filter", "event=health_status", "--format", "{{json .}}"]
-        with subprocess.Popen(listen, stdout=subprocess.PIPE, text=True) as events:
-            began = time.monotonic()
-            run(*compose, "up", "--detach", "--wait", cwd=folder)
-            seconds = time.monotonic() - began
-            events.terminate()
-            said = [json.loads(line) for line in events.stdout or ()]
-        healthy = {event["id"]: event["timeNano"] / 1e9 for event in said if event["status"].endswith(": healthy")}
-        yield Stack(compose, seconds, healthy)
+        stack.seconds = stack.up()
+        yield stack
     finally:
-        run(*compose, "down", "--volumes", "--remove-orphans", cwd=folder)
+        run(*stack.everything, "down", "--volumes", "--remove-orphans")
+
+
+def beside(everything: list[str]) -> list[str]:
+    """The services that a profile puts beside the stack and that run on any machine; others come as they are needed."""
+    services = json.loads(run(*everything, "config", "--format", "json"))["services"]
+    return sorted(name for name, service in services.items() if service.get("profiles") and name != NEEDS_A_DOMAIN)
 
 
 def print_containers(stack: Stack) -> None:
-    """Print for each service: from its start to its first good health check or its end, and its memory when idle."""
-    ids = run(*stack.compose, "ps", "--all", "--quiet").split()
-    running = run(*stack.compose, "ps", "--quiet").split()
+    """Print for each service: from its start to its first good health check or its end, and its memory when idle.
+
+    Those of an earlier call are left out.
+    """
+    time.sleep(IDLE_SECONDS)
+    ids = sorted({*run(*stack.everything, "ps", "--all", "--quiet").split()} - stack.measured)
+    running = sorted({*run(*stack.everything, "ps", "--quiet").split()} - stack.measured)
+    stack.measured |= {*ids}
     memory = {}
     for line in run("docker", "stats", "--no-stream", "--no-trunc", "--format", "{{json .}}", *running).splitlines():
         stats = json.loads(line)
@@ -113,11 +154,14 @@ def print_containers(stack: Stack) -> None:
         service = container["Config"]["Labels"]["com.docker.compose.service"]
         started = timestamp(container["State"]["StartedAt"])
         if container["Id"] in memory:
-            took = stack.healthy_at[container["Id"]] - started
-            print(f"| {service} | {took:.1f} s | {mebibytes(memory[container['Id']]):.0f} MiB |")
+            healthy = stack.healthy_at.get(container["Id"])
+            if healthy is None and "Health" in container["State"]:
+                raise BenchError(f"{service} was never seen to become healthy")
+            took = "no health check" if healthy is None else f"{healthy - started:.1f} s"
+            print(f"| {service} | {took} | {mebibytes(memory[container['Id']]):.0f} MiB |")
         else:
-            took = timestamp(container["State"]["FinishedAt"]) - started
-            print(f"| {service} | {took:.1f} s, then gone | |")
+            lasted = timestamp(container["State"]["FinishedAt"]) - started
+            print(f"| {service} | {lasted:.1f} s, then gone | |")
     print(f"| together | | {sum(map(mebibytes, memory.values())):.0f} MiB |\n")
 
 
@@ -136,18 +180,22 @@ def mebibytes(text: str) -> float:
 
 
 def print_images(compose: list[str]) -> None:
-    """Print the size of each image, and of what it adds to the image that it is built on."""
+    """Print the size of each image, and of what it adds to the image that it is built on; and of all together."""
     images = sorted(set(run(*compose, "config", "--images").split()))
-    base = {layer for image in ("python:3.13-slim-trixie",) for layer in layers(image)}
+    base, below = set(layers(PYTHON)), size_of(PYTHON)
+    together = 0
     print("| image | size | beyond its base |\n|---|---|---|")
     for image in images:
-        size = int(run("docker", "image", "inspect", "--format", "{{.Size}}", image))
-        own = ""
-        if base <= set(layers(image)):
-            below = int(run("docker", "image", "inspect", "--format", "{{.Size}}", "python:3.13-slim-trixie"))
-            own = f"{(size - below) / MEBIBYTE:.0f} MiB"
-        print(f"| {image} | {size / MEBIBYTE:.0f} MiB | {own} |")
-    print()
+        size = size_of(image)
+        own = size - below if base <= set(layers(image)) else None
+        together += size if own is None else own
+        print(f"| {image} | {size / MEBIBYTE:.0f} MiB | {'' if own is None else f'{own / MEBIBYTE:.0f} MiB'} |")
+    print(f"| all, and {PYTHON} once | {(together + below) / MEBIBYTE:.0f} MiB | |\n")
+
+
+def size_of(image: str) -> int:
+    """Return an image's bytes."""
+    return int(run("docker", "image", "inspect", "--format", "{{.Size}}", image))
 
 
 def layers(image: str) -> list[str]:
@@ -162,7 +210,7 @@ def print_rebuild(folder: Path, compose: list[str]) -> None:
     source.write_text(source.read_text(encoding="utf-8") + "\n# One more line.\n", encoding="utf-8")
     before = {image: layers(f"todo-{image}:bench") for image in ("api", "worker")}
     began = time.monotonic()
-    run(*compose, "build", "api", "worker", cwd=folder)
+    run(*compose, "build", "api", "worker")
     seconds = time.monotonic() - began
     for image, old in before.items():
         changed = sum(one != other for one, other in zip(old, layers(f"todo-{image}:bench"), strict=True))
