@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / ".venv-k8s" / "bin"
 KUBECTL = TOOLS / "kubectl"
 OVERLAYS = ("dev", "vke")
-OPTIONS = {"external-secrets": "vke"}
+OPTIONS = {"external-secrets": "vke", "backup-upload": "vke"}
 """The optional components, and the overlay that they go with."""
 
 Document = dict[str, Any]

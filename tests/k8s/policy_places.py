@@ -56,6 +56,8 @@ def network(documents: Documents) -> Iterator[str]:
         for target in ("internet", "internet-6")
         for port in (22, 25, 53, 80, 443, 465, 587, 5432, 6379, 8000, 8443, 9000)
     }
+    if "BACKUP_UPLOAD_COMMAND" in pods(documents)["backup"].environment:
+        expected |= {("backup", target, "443/TCP") for target in ("internet", "internet-6")}
     database, redis = ("database", "redis") if "database" in ours else ("vpc", "vpc")
     expected |= {(name, database, "5432/TCP") for name in ("api", "worker", "migrate", "backup")}
     expected |= {(name, redis, "6379/TCP") for name in ("api", "worker", "beat")}

@@ -262,6 +262,22 @@ def webhooks_reach_private_networks(found: Documents) -> None:
     find(found, "NetworkPolicy", "worker-to-internet")["spec"]["egress"][0]["to"][0]["ipBlock"]["except"].pop()
 
 
+@mistake("backup-upload", "network")
+def backups_cannot_leave(found: Documents) -> None:
+    found[:] = [document for document in found if document["metadata"]["name"] != "backup-to-internet"]
+
+
+@mistake("backup-upload", "network")
+def backups_reach_the_metadata_service(found: Documents) -> None:
+    find(found, "NetworkPolicy", "backup-to-internet")["spec"]["egress"][0]["to"][0]["ipBlock"]["except"].pop(3)
+
+
+@mistake("backup-upload", "names")
+def the_password_of_the_store_is_elsewhere(found: Documents) -> None:
+    volume = pods(found)["backup"].volume("backup-upload")
+    volume["projected"]["sources"][0]["secret"]["name"] = "upload"
+
+
 @mistake("vke", "network")
 def the_load_balancer_is_shut_out(found: Documents) -> None:
     peer = find(found, "NetworkPolicy", "load-balancer")["spec"]["ingress"][0]["from"][0]

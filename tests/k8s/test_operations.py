@@ -344,6 +344,35 @@ def test_with_external_secrets_nobody_needs_secrets_on_their_machine(operator: O
     assert done.returncode == 0, done.stderr
 
 
+def test_with_backup_upload_the_backup_hands_its_files_to_rclone_and_nothing_else_changes(operator: Operator) -> None:
+    operator.fills_in_vke()
+    without = parse(operator.does("render", "vke", TAG="1.2.3").stdout)
+    path = operator.root / "k8s/overlays/vke/cluster.env"
+    path.write_text(path.read_text().replace("COMPONENTS=", "COMPONENTS=backup-upload"))
+    found = parse(operator.does("render", "vke", TAG="1.2.3").stdout)
+    backup = pods(found)["backup"]
+    assert backup.container["image"] == "shop-cn-shanghai.cr.volces.com/todo/postgres:17-trixie-rclone"
+    command = backup.container["env"][-1]
+    assert command["name"] == "BACKUP_UPLOAD_COMMAND"
+    assert command["value"].split() == [
+        "rclone",
+        "copy",
+        "--config",
+        "/run/backup-upload/rclone.conf",
+        '"$1"',
+        "backups:",
+    ]
+    mount = backup.mounts()["/run/backup-upload"]
+    assert mount["projected"]["defaultMode"] == 0o440
+    differing = {document["metadata"]["name"] for document in found if document not in without}
+    assert differing == {"backup", "restore", "backup-to-internet"}
+    # Both components go together.
+    path.write_text(path.read_text().replace("backup-upload", "backup-upload external-secrets"))
+    both = parse(operator.does("render", "vke", TAG="1.2.3").stdout)
+    assert not of_kind(both, "Secret")
+    assert pods(both)["backup"].container == backup.container
+
+
 @pytest.mark.parametrize("tag", ["dev", "latest", "a b", ""])
 def test_a_tag_that_names_no_release_is_not_deployed(operator: Operator, tag: str) -> None:
     operator.fills_in_vke()

@@ -77,7 +77,7 @@ class Reader:
         return (self.scratch / "notes").read_text().splitlines(), done.stdout
 
 
-SECTIONS = {"README.md": ("### Back up", "### Rotate"), "README.zh-CN.md": ("### 备份", "### 轮换")}
+SECTIONS = {"README.md": ("### Back up", "### Backups"), "README.zh-CN.md": ("### 备份", "### 把备份")}
 
 
 @pytest.mark.parametrize("name", PAGES)

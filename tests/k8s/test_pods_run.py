@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ import pytest
 
 from tests.authority import Authority
 from tests.k8s.conftest import TAG, Run, Stack, opened
-from tests.k8s.engine import Cluster, Container, docker
+from tests.k8s.engine import HELPER, Cluster, Container, docker
 from tests.k8s.images import size
 from tests.k8s.manifests import ROOT, Document, Pod, documents, operate, parse, pods, tree
 from tests.worker_kit import eventually
@@ -134,6 +135,36 @@ async def test_a_backup_is_made_and_restored_by_the_pods_for_it(stack: Stack, sq
     )
     assert status == 0, said
     assert await sql.fetchval("SELECT count(*) FROM accounts WHERE username = 'lin'") == 1
+
+
+RCLONE = b"""#!/bin/sh
+grep --quiet somewhere "$3" && [ "$1 $2 $5" = "copy --config backups:" ] && echo "$4" >>/backups/taken
+"""
+
+
+async def test_with_backup_upload_all_that_a_backup_is_made_of_is_taken_away(stack: Stack) -> None:
+    backup = pods(documents("backup-upload", TAG))["backup"]
+    backup.container["image"] = stack.pods["backup"].container["image"]
+    for document in backup.documents:
+        if document["metadata"]["name"].startswith("settings-"):
+            document["data"]["DATABASE_URL"] = stack.pods["backup"].environment["DATABASE_URL"]
+    (secrets,) = [document for document in backup.documents if document["kind"] == "Secret"]
+    secrets["data"]["database_password"] = base64.b64encode(b"todo").decode()
+    config = {"rclone.conf": base64.b64encode(b"[backups] somewhere").decode()}
+    backup.documents.append({"kind": "Secret", "metadata": {"name": "backup-upload"}, "data": config})
+    folder = await stack.cluster.volume(owner=(0, 999))
+    program = await stack.cluster.volume([("rclone", RCLONE, 0o755)])
+    container = await stack.cluster.start(
+        backup, claims={"backups": folder}, extra=[f"--volume={program}:/usr/local/bin/tool:ro", f"--env=PATH={PATH}"]
+    )
+    assert await container.ended() == 0, await container.log()
+    assert "is uploaded" in await container.log()
+    look = ["run", "--rm", "--network=none", f"--volume={folder}:/backups:ro", "--entrypoint=cat", HELPER]
+    taken = (await docker(*look, "/backups/taken")).splitlines()
+    assert [path.partition(".")[2] for path in taken] == ["manifest", "dump.sha256", "dump"]
+
+
+PATH = "/usr/local/bin/tool:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/17/bin"
 
 
 # ---- VKE: a PostgreSQL with TLS and an authority of its own, a Redis with a password, production's refusals ----------

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.k8s.manifests import OVERLAYS, documents, of_kind
+from tests.k8s.manifests import OPTIONS, OVERLAYS, documents, of_kind
 from tests.k8s.policy import KINDS
 from tests.k8s.policy_places import POLICIES, problems
 
-ALL = (*OVERLAYS, "external-secrets")
+ALL = (*OVERLAYS, *OPTIONS)
 pytestmark = pytest.mark.parametrize("overlay", ALL)
 
 

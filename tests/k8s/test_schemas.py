@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.k8s.manifests import OVERLAYS, ROOT, TOOLS, documents, parse, render
+from tests.k8s.manifests import OPTIONS, OVERLAYS, ROOT, TOOLS, documents, parse, render
 
 RELEASES = ("1.30", "1.32", "1.34")
-ALL = (*OVERLAYS, "external-secrets")
+ALL = (*OVERLAYS, *OPTIONS)
 
 
 def validate(release: str, path: Path) -> subprocess.CompletedProcess[str]:
