@@ -245,6 +245,9 @@ async def test_an_event_stream_arrives_as_it_happens_and_is_not_compressed(stack
         first = await anext(answer.aiter_raw())
         assert time.monotonic() - started < 2, "the next byte would come with the heartbeat, after 15 seconds"
         assert first.startswith(b"retry: ")
+        # On the same connection it would come back to an old worker of nginx's, which ends streams without a word.
+        assert answer.http_version == "HTTP/1.1"
+        assert answer.headers["connection"] == "close"
 
 
 async def test_long_json_is_compressed_and_short_is_not(http: httpx.AsyncClient) -> None:
