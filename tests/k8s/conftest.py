@@ -20,8 +20,9 @@ TAG = "k8s"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker of what needs the engine."""
+    """Name the markers of what needs the engine."""
     config.addinivalue_line("markers", "engine: runs containers (make k8s-pods)")
+    config.addinivalue_line("markers", "ready: of those, each pod until it is ready, and no more (ARGS='-m ready')")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

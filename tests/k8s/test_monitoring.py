@@ -120,6 +120,7 @@ def test_an_alert_of_backups_is_one_of_those_that_are_explained() -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.ready
 @pytest.mark.timeout(60)
 async def test_prometheus_takes_the_configuration_and_the_alerts_of_backups_fire() -> None:
     image = images.service("prometheus")["image"]

@@ -22,6 +22,7 @@ from tests.worker_kit import eventually
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(180)]
 
 
+@pytest.mark.ready
 async def test_postgresql_and_redis_of_dev_are_what_compose_has(stack: Stack) -> None:
     connection = await asyncpg.connect(stack.database_url)
     for name, value in (("max_connections", "200"), ("shared_buffers", "128MB"), ("data_checksums", "on")):
@@ -55,6 +56,7 @@ async def test_the_migration_by_three_at_once_and_once_more_does_no_harm(stack: 
     assert await schema(stack, "fresh") == after
 
 
+@pytest.mark.ready
 @pytest.mark.parametrize("name", ["api", "worker", "beat"])
 async def test_a_pod_becomes_ready_lives_and_ends_in_peace(stack: Stack, run: Run, name: str) -> None:
     container = await run(name)
@@ -228,6 +230,7 @@ async def vke(images: None) -> AsyncIterator[tuple[Cluster, dict[str, Pod]]]:
         yield cluster, found
 
 
+@pytest.mark.ready
 async def test_on_vke_every_pod_becomes_ready_by_tls_and_password(vke: tuple[Cluster, dict[str, Pod]]) -> None:
     cluster, found = vke
     migration = await cluster.start(found["migrate"])
