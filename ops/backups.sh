@@ -27,7 +27,7 @@ restore() {
     trap 'exit 143' TERM HUP
     trap not_restored EXIT
     say "Stopping API, worker and beat"
-    [ ${#working[@]} = 0 ] || docker stop --time 40 "${working[@]}" >/dev/null
+    [ ${#working[@]} = 0 ] || docker stop "${working[@]}" >/dev/null
     backup_container restore.sh "${arguments[@]}" || exit 1
     trap - EXIT INT TERM HUP
     # A backup may be of an older release.

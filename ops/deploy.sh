@@ -13,7 +13,6 @@ set -euo pipefail
 source "$(dirname "$0")/stack.sh"
 
 HEALTHY_SECONDS=${DEPLOY_HEALTHY_SECONDS:-120}
-STOP_SECONDS=${DEPLOY_STOP_SECONDS:-40}
 # Clients whose connection an old nginx worker holds send on it once more. Those who do so later than this wait for two
 # seconds (proxy_connect_timeout) until that worker has found that the old API is gone.
 SETTLE_SECONDS=${DEPLOY_SETTLE_SECONDS:-6}
@@ -52,10 +51,11 @@ undisturbed() {
     setsid --wait "$@"
 }
 
-# remove ID...: they close their streams politely, finish what they have in hand, and give back the rest.
+# remove ID...: they close their streams politely, finish what they have in hand, and give back the rest, for which they
+# have their stop_grace_period.
 remove() {
     (($#)) || return 0
-    undisturbed docker stop --time "$STOP_SECONDS" "$@" >/dev/null
+    undisturbed docker stop "$@" >/dev/null
     undisturbed docker rm "$@" >/dev/null
 }
 
