@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Makes a fresh host run the container stack: cloud-init.yaml calls it at the first boot, and it can be run again.
 #
-# It reads /etc/todo/containers.env, which cloud-init.yaml writes. Each step says what it does before it does it. It ends
-# with 3 if all that is missing is the password of the registry, which cannot be in user data.
+# It reads /etc/todo/containers.env, which cloud-init.yaml writes. Each step says what it does before it does it.
+# It ends with 3 if all that is missing is the password of the registry, which cannot be in user data.
 set -euo pipefail
 umask 022
 STACK=${STACK:-/opt/todo}

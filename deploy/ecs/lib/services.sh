@@ -38,9 +38,10 @@ enable_units() {
     fi
 }
 
-# The folder that a process was started in is the release that it runs, whatever `current` points at by now. On a host root
-# may see it, and nobody else: PrivateUsers=yes gives the process a user namespace that root has made, and the kernel does
-# not let the same user look into it from outside. In a container without privileges its own user may, and root may not.
+# The folder that a process was started in is the release that it runs, whatever `current` points at by now. On a host
+# root may see it, and nobody else: PrivateUsers=yes gives the process a user namespace that root has made, and the kernel
+# does not let the same user look into it from outside. In a container without privileges its own user may, and root may
+# not.
 runs_release() {
     local pid folder
     pid=$(systemctl show --property MainPID --value "$1")
@@ -58,8 +59,8 @@ services_run_release() {
 }
 
 # The socket stays open all the while, so connections wait and none is refused. One that has failed (its service was
-# tried too often) must be opened again, and that needs the service to be stopped. What cannot be restarted keeps nothing
-# else from it.
+# tried too often) must be opened again, and that needs the service to be stopped. What cannot be restarted keeps
+# nothing else from it.
 restart_services() {
     local status=0
     systemctl reset-failed "$SOCKET" "${SERVICES[@]}" 2>/dev/null || true
@@ -124,7 +125,8 @@ go_back_from() {
     fi
     say "going back to $before"
     switch_back "$1"
-    units_are_there "$RELEASES/$before" || (put_units "$RELEASES/$before") || say "the units of $before could not be put back."
+    units_are_there "$RELEASES/$before" || (put_units "$RELEASES/$before") ||
+        say "the units of $before could not be put back."
     site_is_there "$RELEASES/$before" >/dev/null 2>&1 || (put_site "$RELEASES/$before") ||
         say "nginx's site of $before could not be put back."
     restart_services || say "systemctl could not restart all of the services."
