@@ -141,7 +141,7 @@ async def test_a_deploy_that_is_interrupted_leaves_the_old_ones_serving(stack: S
 
 async def test_a_rollback_brings_back_an_api_that_no_longer_runs(stack: Stack) -> None:
     images = await _images(stack)
-    await run("make", "deploy", env=stack.env | {"REVISION": "0123456789abcdef"}, seconds=200)
+    await run("make", "deploy", env=stack.env | {"REVISION": "aaaabbbbccccdddd"}, seconds=200)
     assert await _images(stack) != images
     # A deploy that changes no image, and one that fails, keep the image of before.
     await run("make", "deploy", "ARGS=--no-build", env=stack.env, seconds=200)
