@@ -43,6 +43,8 @@ not_restored() {
     trap '' INT TERM HUP
     docker ps --quiet --filter "label=com.docker.compose.project=$PROJECT" --filter label=com.docker.compose.service=backup \
         --filter label=com.docker.compose.oneoff=True | xargs --no-run-if-empty docker rm --force >/dev/null
+    # Docker goes on stopping what it was told to, so nothing is started that is about to end.
+    [ ${#working[@]} = 0 ] || docker stop "${working[@]}" >/dev/null
     start_again
     give_up "Nothing was restored: the database is as it was, and API, worker and beat run again."
 }

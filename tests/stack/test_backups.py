@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
+import signal
 import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.factories import Person
-from tests.stack.stack import CommandFailed, Stack, run
+from tests.stack.stack import ROOT, CommandFailed, Stack, run
 from tests.stack.waiting import until
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(240)]
@@ -123,6 +126,37 @@ async def test_a_damaged_backup_is_refused_before_anything_is_stopped(stack: Sta
         await make(stack, "restore", f"BACKUP={name}", "CONFIRM=yes")
     assert await running(stack) == containers
     assert (await lin.get(f"/todos/{todo['id']}")).status_code == 200
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+async def test_a_restore_that_is_interrupted_changes_nothing_and_gives_the_product_back(
+    stack: Stack, lin: Person, number: signal.Signals
+) -> None:
+    name = await back_up(stack)
+    await lin.add_todo("Came since")
+    before = await rows(stack)
+    process = await asyncio.create_subprocess_exec(
+        *("ops/backups.sh", "restore", name),
+        cwd=ROOT,
+        env=stack.env | {"CONFIRM": "yes"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    said = b""
+    async with asyncio.timeout(150):
+        while b"Stopping API" not in said:
+            line = await process.stdout.readline()
+            assert line, said
+            said += line
+        os.killpg(process.pid, number)
+        said += await process.stdout.read()
+        assert await process.wait() == 1, said
+    assert b"Nothing was restored" in said
+    await stack.healthy(60)
+    assert await rows(stack) == before
 
 
 async def test_the_service_makes_backups_by_itself_and_ends_at_once_when_told_to(stack: Stack) -> None:
