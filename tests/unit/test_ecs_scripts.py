@@ -15,8 +15,8 @@ ECS = Path(__file__).resolve().parent.parent.parent / "deploy" / "ecs"
 NOBODY = 65_534
 
 PRIVATE_USERS = f"""
-# As systemd does it: root makes the namespace, and becomes the user inside of it. Where root may not (in a container), or
-# nobody is root, the process stays as it is.
+# As systemd does it: root makes the namespace, and becomes the user inside of it. Where root may not (in a container),
+# or nobody is root, the process stays as it is.
 import ctypes, os
 if os.getuid() == 0 and ctypes.CDLL(None).unshare(0x10000000) == 0:  # CLONE_NEWUSER
     print("private", flush=True)
