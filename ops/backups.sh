@@ -40,9 +40,16 @@ restore() {
 # Whatever kept it from its end: one transaction puts all in place, or nothing. Where only this program was ended, its
 # container might go on: it must not end after people have begun to write again.
 not_restored() {
+    local left
     trap '' INT TERM HUP
-    docker ps --quiet --filter "label=com.docker.compose.project=$PROJECT" --filter label=com.docker.compose.service=backup \
-        --filter label=com.docker.compose.oneoff=True | xargs --no-run-if-empty docker rm --force >/dev/null
+    set +e   # it goes on, whatever Docker is doing already of what it is asked for here
+    while
+        left=$(docker ps --quiet --filter "label=com.docker.compose.project=$PROJECT" \
+            --filter label=com.docker.compose.service=backup --filter label=com.docker.compose.oneoff=True)
+        [ -n "$left" ]
+    do
+        xargs docker rm --force <<<"$left" >/dev/null 2>&1 || sleep 0.5
+    done
     # Docker goes on stopping what it was told to, so nothing is started that is about to end.
     [ ${#working[@]} = 0 ] || docker stop "${working[@]}" >/dev/null
     start_again
