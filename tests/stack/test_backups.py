@@ -136,7 +136,8 @@ async def test_a_restore_that_is_interrupted_changes_nothing_and_gives_the_produ
     await lin.add_todo("Came since")
     before = await rows(stack)
     process = await asyncio.create_subprocess_exec(
-        *("ops/backups.sh", "restore", name),
+        # Who was started by nohup ignores SIGHUP, and so do those whom it starts, whatever they would do about it.
+        *("env", "--default-signal=HUP", "ops/backups.sh", "restore", name),
         cwd=ROOT,
         env=stack.env | {"CONFIRM": "yes"},
         stdin=asyncio.subprocess.DEVNULL,
