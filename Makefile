@@ -221,7 +221,7 @@ k8s-rollback: $(K8S_READY) ## Put the release before back (the same way); the da
 # ---- measuring and hunting -------------------------------------------------------------------------------------------
 
 .PHONY: bench
-bench: $(READY) ## Measure what the README quotes (ARGS chooses)
+bench: $(READY) ## Measure what the pages quote (ARGS chooses)
 	@$(PY) -m bench $(ARGS)
 
 .PHONY: bench-reminders

@@ -1,4 +1,4 @@
-"""`make bench-containers`: it leaves out no container and no image, and README has the figures of each."""
+"""`make bench-containers`: it leaves out no container and no image, and docs/operation.md has the figures of each."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def test_the_images_together_count_what_they_are_built_on_once(capsys: pytest.Ca
     ]
 
 
-@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
-def test_the_readme_has_the_figures_of_every_container(page: str) -> None:
-    part = (ROOT / page).read_text(encoding="utf-8").partition("<!-- containers -->")[2].partition("\n## ")[0]
+@pytest.mark.parametrize("page", ["operation.md", "operation.zh-CN.md"])
+def test_the_page_has_the_figures_of_every_container(page: str) -> None:
+    part = (ROOT / "docs" / page).read_text(encoding="utf-8").partition("<!-- containers -->")[2].partition("\n## ")[0]
     rows = set(re.findall(r"^\| ([a-z-]+)\b", part, re.MULTILINE))
     assert rows >= LASTING - {containers.NEEDS_A_DOMAIN}
     assert f"`{containers.NEEDS_A_DOMAIN}`" in part, "why it is not measured"
