@@ -17,7 +17,9 @@ YAML := $(shell find . \( -name '*.yaml' -o -name '*.yml' \) -not -path './.venv
 
 .PHONY: help
 help: ## Explain every target (this list)
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^# ---- / { gsub(/^# -+ | -+$$/, ""); heading = $$0 } \
+		/^[a-z0-9-]+:.*## / { if (heading != "") { printf "\n%s\n", toupper(substr(heading, 1, 1)) substr(heading, 2); heading = "" } \
+		printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Settings: PORT, HOST, DATA_DIR for run and seed;  ARGS=\"...\" for test, bench, fuzz, browser;  PYTHON=/path/to/python3"
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import select
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +26,37 @@ REQUIREMENTS = ROOT / "requirements"
 def fail(sentence: str) -> None:
     """Stop with a sentence that says what to do, and no traceback."""
     raise SystemExit(f"\n{sentence}\n")
+
+
+QUIET_SECONDS = 3.0
+MIRROR = (
+    "Is the package index slow from here? Ctrl-C, then name a mirror: PIP_INDEX_URL=https://<mirror>/simple make run"
+)
+
+
+def run_telling(command: list[str], environment: dict[str, str] | None = None) -> bool:
+    """Run an installer, pass its lines on, and say every few seconds that it is still at work; whether it succeeded.
+
+    The first such line names the setting for a mirror. Ctrl-C ends the installer too: it shares our terminal.
+    """
+    started = time.monotonic()
+    hint = MIRROR
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        rest = b""
+        while True:
+            if not select.select([process.stdout], [], [], QUIET_SECONDS)[0]:
+                print(f"  ... still installing ({time.monotonic() - started:.0f} s). {hint}", flush=True)
+                hint = ""
+                continue
+            chunk = os.read(process.stdout.fileno(), 65_536)
+            if not chunk:
+                break
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if not line.startswith((b" + ", b" - ", b" ~ ")):  # uv's list of every package
+                    print(f"  {line.decode(errors='replace')}", flush=True)
+    return process.returncode == 0
 
 
 def check_venv_module() -> None:
@@ -44,7 +78,7 @@ def make_venv() -> None:
         if found.returncode == 0 and found.stdout.strip() == "{} {} {}".format(sys.base_prefix, *sys.version_info):
             return
     print(f"Making .venv with Python {sys.version.split()[0]} ({sys.executable})", flush=True)
-    if subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=False).returncode:
+    if not run_telling([sys.executable, "-m", "venv", "--clear", str(VENV)]):
         fail("python3 -m venv failed; the lines above say why. On Debian and Ubuntu: apt install python3-venv")
 
 
@@ -52,9 +86,9 @@ def install_uv() -> None:
     """Install uv itself, by pip and by hash."""
     if UV.exists() and f"uv=={uv_version()} " in (REQUIREMENTS / "build.lock").read_text(encoding="utf-8"):
         return
-    command = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary=:all:"]
-    command += ["--require-hashes", "--requirement", str(REQUIREMENTS / "build.lock")]
-    if subprocess.run(command, check=False).returncode:
+    command = [str(PYTHON), "-m", "pip", "install", "--progress-bar=off", "--disable-pip-version-check"]
+    command += ["--only-binary=:all:", "--require-hashes", "--requirement", str(REQUIREMENTS / "build.lock")]
+    if not run_telling(command):
         fail(
             "pip could not install uv. If the package index is slow or out of reach from here, name a mirror of it:\n"
             "    PIP_INDEX_URL=https://<mirror>/simple make run"
@@ -96,7 +130,7 @@ def pip_setting(name: str) -> str:
 def install_packages() -> None:
     """Install what requirements/dev.lock names, no more and no less, and our own packages as editable ones."""
     environment = uv_environment()
-    uv_pip = [str(UV), "--quiet", "pip"]
+    uv_pip = [str(UV), "--no-progress", "pip"]
     target = ["--python", str(PYTHON)]
     ours = sorted(str(path.parent) for path in ROOT.glob("services/*/pyproject.toml"))
     editable = [argument for path in ours for argument in ("--editable", path)]
@@ -106,7 +140,7 @@ def install_packages() -> None:
         # The build tools are in the lock, so nothing is fetched that no hash was written down for.
         ["install", *target, "--no-deps", "--no-build-isolation", *editable],
     ):
-        if subprocess.run([*uv_pip, *arguments], env=environment, check=False).returncode:
+        if not run_telling([*uv_pip, *arguments], environment):
             fail(
                 f"uv pip {arguments[0]} failed; the lines above say why. A mirror: PIP_INDEX_URL=https://<mirror>/simple"
             )
@@ -122,4 +156,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)

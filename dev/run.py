@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from dev.servers import EmbeddedPostgres, EmbeddedValkey
 
 READY_SECONDS = 60
 GRACE_SECONDS = 15  # a little longer than uvicorn gives the requests that it is still answering
+WORKER_PROCESSES = 2  # the worker's one process, and beat
 BIN = Path(sys.executable).parent
 
 
@@ -69,8 +71,9 @@ class Stack:
             ServerError: something did not start, or died later.
         """
         with ExitStack() as running:
-            say("Starting PostgreSQL and Valkey ...")
+            say("Starting PostgreSQL ...")
             postgres = running.enter_context(EmbeddedPostgres(self.data.path / "postgres"))
+            say("Starting Valkey ...")
             valkey = running.enter_context(EmbeddedValkey(self.data.path / "valkey", persistent=True))
             environment = {
                 **os.environ,
@@ -84,9 +87,11 @@ class Stack:
             environment = self._for_reminders(mail_port) | environment
             self._migrate(environment)
             running.callback(self._stop_programs)
+            started_at = time.time()
             for program in programs(self.host, self.port, mail, mail_port):
+                say(f"Starting {program.name} ...")
                 self._start(program, environment)
-            if self._wait_until_ready():
+            if self._wait_until_ready(Path(environment["WORKER_STATE_DIR"]), started_at):
                 self._show_banner(environment, mail)
             self._watch(postgres, valkey)
             say("Stopping ...")
@@ -128,17 +133,19 @@ class Stack:
             self.children[program.name] = subprocess.Popen(program.command, env=environment, process_group=0)
             self.data.remember(child.pid for child in self.children.values())
 
-    def _wait_until_ready(self) -> bool:
-        """Wait until the API says that it is ready; False when asked to stop meanwhile."""
+    def _wait_until_ready(self, worker_state: Path, started_at: float) -> bool:
+        """Wait until the API answers and worker and beat have written a heartbeat; False when asked to stop."""
         # A proxy that the environment names is for the world outside.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + READY_SECONDS
         while not self.stopping:
             self._check_programs()
+            beating = [file for file in worker_state.glob("heartbeat-*") if file.stat().st_mtime >= started_at - 1]
             with suppress(OSError), opener.open(f"{origin(self.host, self.port)}/readyz", timeout=5):
-                return True
+                if len(beating) >= WORKER_PROCESSES:
+                    return True
             if time.monotonic() > deadline:
-                raise ServerError(f"The API was not ready within {READY_SECONDS} seconds; the lines above may say why.")
+                raise ServerError(f"Not everything was ready in {READY_SECONDS} seconds; the lines above may say why.")
             time.sleep(0.1)
         return False
 
@@ -156,8 +163,10 @@ class Stack:
                 raise ServerError(f"The {name} process died ({ending(child.returncode)}); the lines above may say why.")
 
     def _stop_programs(self) -> None:
-        for child in reversed(self.children.values()):
-            stop_child(child, ask=signal.SIGTERM, patience=GRACE_SECONDS)
+        # All at once: each takes a second or two, and needs none of the others to end well.
+        with ThreadPoolExecutor() as pool:
+            for child in self.children.values():
+                pool.submit(stop_child, child, ask=signal.SIGTERM, patience=GRACE_SECONDS)
 
     def _show_banner(self, environment: dict[str, str], mail: Path) -> None:
         address = origin(self.host, self.port)

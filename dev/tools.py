@@ -5,10 +5,9 @@ For tools whose dependencies do not go with everybody else's. `make` calls this 
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
-from dev.bootstrap import REQUIREMENTS, ROOT, UV, fail, uv_environment
+from dev.bootstrap import REQUIREMENTS, ROOT, UV, fail, run_telling, uv_environment
 
 
 def make(name: str) -> None:
@@ -21,7 +20,7 @@ def make(name: str) -> None:
     if not python.exists():
         commands.insert(0, ["venv", "--clear", "--no-project", "--python", sys.executable, str(directory)])
     for command in commands:
-        if subprocess.run([str(UV), "--quiet", *command], env=environment, check=False).returncode:
+        if not run_telling([str(UV), "--no-progress", *command], environment):
             fail(f"uv {command[0]} failed; the lines above say why. A mirror: PIP_INDEX_URL=https://<mirror>/simple")
 
 

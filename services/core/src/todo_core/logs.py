@@ -1,4 +1,4 @@
-"""Logs as JSON lines on standard output, ours and our libraries' alike."""
+"""Logs on standard output, ours and our libraries' alike: JSON lines, or lines for eyes on a terminal."""
 
 import logging
 import sys
@@ -12,8 +12,8 @@ import structlog
 from todo_core.settings import RuntimeSettings
 
 
-def _json(event: dict[str, Any], **_: object) -> str:
-    return orjson.dumps(event, default=repr).decode()
+def _json(event: dict[str, Any], **_: object) -> bytes:
+    return orjson.dumps(event, default=repr)
 
 
 def _format_exception(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -33,19 +33,28 @@ def _format_exception(logger: Any, method: str, event: MutableMapping[str, Any])
     return event
 
 
+def _render_for_eyes(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
+    """Write one coloured line; of a request, what a person looks for: status, method, route, milliseconds."""
+    if event.get("event") == "request":
+        words = [str(event.pop(name)) for name in ("status", "method", "route", "ms")]
+        event["event"] = f"{' '.join(words)} ms"
+        event = {name: value for name, value in event.items() if value is not None and name != "request_id"}
+    line: str = structlog.dev.ConsoleRenderer(pad_event_to=0)(logger, method, event)
+    return line.encode()
+
+
 def configure(settings: RuntimeSettings) -> None:
     """Send every log line of this process through structlog. Call once, when the process starts."""
+    for_eyes = sys.stdout.isatty()
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper("iso", utc=True),
+        structlog.processors.TimeStamper("%H:%M:%S" if for_eyes else "iso", utc=not for_eyes),
         _format_exception,
     ]
+    render: Any = _render_for_eyes if for_eyes else structlog.processors.JSONRenderer(serializer=_json)
     structlog.configure(
-        processors=[
-            *shared,
-            structlog.processors.JSONRenderer(serializer=lambda event, **_: orjson.dumps(event, default=repr)),
-        ],
+        processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[settings.log_level]),
         logger_factory=structlog.BytesLoggerFactory(sys.stdout.buffer),
         cache_logger_on_first_use=True,
@@ -56,7 +65,8 @@ def configure(settings: RuntimeSettings) -> None:
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.JSONRenderer(serializer=_json),
+                render,
+                lambda *given: given[-1].decode(),
             ],
         )
     )
