@@ -23,8 +23,13 @@ cat <<END
   The API         $https
   Swagger UI      $https/docs
   Plain HTTP      $http redirects there
-
 END
+for opened in "prometheus 9090 Prometheus" "alertmanager 9093 Alertmanager"; do
+    read -r service port name <<<"$opened"
+    if address=$(docker compose port "$service" "$port" 2>/dev/null); then printf '  %-15s http://%s\n' "$name" "$address"; fi
+done
+if [ -n "$(docker compose ps --quiet mail 2>/dev/null)" ]; then echo "  Mail            make logs SERVICE=mail"; fi
+echo
 # Only the development set makes its own authority. In production the certificate comes a moment later, by `acme`.
 if [ -n "$(docker compose config --services | sed -n '/^certificate$/p')" ]; then
     cat <<END
