@@ -30,7 +30,7 @@ run: $(READY) ## Start everything on this machine: PostgreSQL, Valkey, the API, 
 	@$(PY) -m dev.run
 
 .PHONY: seed
-seed: $(READY) ## Fill a demo account with a few hundred todos, while `make run` is running
+seed: $(READY) ## Fill a demo account with a few hundred todos, while `make run` is running (the stack: make ca, then URL=https://localhost:8443)
 	@$(PY) -m dev.seed
 
 .PHONY: test

@@ -1,12 +1,15 @@
-"""`make seed`: fill a demo account with a few hundred todos, through the API, while `make run` is running."""
+"""`make seed`: fill a demo account with a few hundred todos, through the API of `make run`, or of the one at URL."""
 
 from __future__ import annotations
 
 import os
 import random
+import ssl
 import sys
+import time as clock
 from collections.abc import Iterator
 from datetime import datetime, time, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -17,6 +20,7 @@ from dev.seed_texts import ENGLISH, MANDARIN
 USERNAME, EMAIL, PASSWORD = "demo", "demo@example.com", "demo-password"
 ZONE = ZoneInfo("Asia/Shanghai")
 SEED = 20_241
+CA = Path(".local/ca.pem")  # what `make ca` writes
 
 
 def todos(now: datetime) -> Iterator[dict[str, object]]:
@@ -59,21 +63,27 @@ def fill(client: httpx.Client) -> str:
         return "The demo account has its todos already; nothing was changed."
     written = 0
     for todo in todos(datetime.now(ZONE)):
-        client.post("/todos/", json=todo).raise_for_status()
+        while (answer := client.post("/todos/", json=todo)).status_code == httpx.codes.TOO_MANY_REQUESTS:
+            clock.sleep(int(answer.headers.get("Retry-After", "1")))  # nginx limits how fast one address may write
+        answer.raise_for_status()
         written += 1
     return f"Wrote {written} todos."
 
 
 def main() -> None:
-    """Fill the demo account of the API at HOST and PORT."""
-    address = origin(os.environ.get("HOST") or "127.0.0.1", int(os.environ.get("PORT") or "8000"))
+    """Fill the demo account of the API at URL, or at HOST and PORT."""
+    address = os.environ.get("URL") or origin(
+        os.environ.get("HOST") or "127.0.0.1", int(os.environ.get("PORT") or "8000")
+    )
+    trusted = ssl.create_default_context(cafile=CA if CA.is_file() else None)
     # trust_env: a proxy that the environment names is for the world outside.
-    with httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
+    with httpx.Client(base_url=address, timeout=30, trust_env=False, verify=trusted) as client:
         try:
             done = fill(client)
         except httpx.TransportError as error:
             sys.exit(
-                f"Nothing answers at {address} ({error}). Start it with `make run`, or name it: PORT=8001 make seed"
+                f"Nothing answers at {address} ({error}). Start it with `make run`, or name it: PORT=8001 make seed;"
+                " the container stack: make ca, then URL=https://localhost:8443 make seed"
             )
         except httpx.HTTPStatusError as error:
             sys.exit(f"{error}\n{error.response.text}")
