@@ -51,7 +51,7 @@ def _no_settings_from_outside(tmp_path_factory: pytest.TempPathFactory) -> Itera
     with pytest.MonkeyPatch.context() as patch:
         for name in outside | ({"ENVIRONMENT", "LOG_LEVEL"} & os.environ.keys()):
             patch.delenv(name)
-        patch.setattr("todo_core.settings_source.ENV_FILE", tmp_path_factory.getbasetemp() / "no.env")
+        patch.setattr("todo_core.settings.source.ENV_FILE", tmp_path_factory.getbasetemp() / "no.env")
         logs.configure(RuntimeSettings(environment="test"))
         yield
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx
 
 from tests.factories import Api, Person
-from todo_core.notifications.inbox import Inboxes
+from todo_core.inbox.repository import Inboxes
 
 PATIENCE = 40
 """Seconds after which what has not come will not come: a machine that is busy may take its time."""

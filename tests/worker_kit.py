@@ -49,9 +49,12 @@ class Told:
     def __init__(self) -> None:
         self.deliveries: list[str] = []
 
-    def tell(self, delivery_ids: Sequence[str]) -> None:
+    def notify(self, delivery_ids: Sequence[str]) -> None:
         """Note them."""
         self.deliveries += delivery_ids
+
+    def close(self) -> None:
+        """Nothing to do."""
 
 
 @dataclass

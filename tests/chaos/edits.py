@@ -9,7 +9,7 @@ from tests.chaos.people import Planned, Town, instant
 from todo_core.accounts.repository import AccountRepository
 from todo_core.accounts.tokens import Principal
 from todo_core.database import Database, is_outage
-from todo_core.notifications.repository import PreferencesRepository
+from todo_core.preferences.repository import PreferencesRepository
 from todo_core.reminders.repository import ReminderRepository
 from todo_core.reminders.service import ReminderService
 from todo_core.todos.repository import TodoRepository

@@ -15,8 +15,8 @@ from tests.factories import Api, Person
 from tests.streaming import ring, stream, tell, titles
 from todo_core.accounts.tokens import Principal
 from todo_core.database import Database
-from todo_core.notifications import inbox
-from todo_core.notifications.inbox import Inboxes, InboxReads
+from todo_core.inbox import repository as inbox
+from todo_core.inbox.repository import Inboxes, InboxReads
 from todo_core.settings import StreamSettings
 
 WRITERS = 8

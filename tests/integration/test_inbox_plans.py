@@ -11,8 +11,8 @@ import asyncpg
 import pytest
 
 from tests.conftest import MakeDatabase, in_thread, make_settings
+from todo_core.inbox import repository as inbox
 from todo_core.migrations import runner
-from todo_core.notifications import inbox
 
 OWNER = UUID("00000000-0000-7000-8000-000000000001")
 MODES = ("force_custom_plan", "force_generic_plan")

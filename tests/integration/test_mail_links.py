@@ -11,7 +11,7 @@ import pytest
 
 from tests.factories import PASSWORD, Api, Person
 from todo_core import clock
-from todo_core.notifications.links import VERIFICATION_LIFETIME
+from todo_core.accounts.links import VERIFICATION_LIFETIME
 from todo_core.purge import Purge
 
 PREFERENCES = "/users/me/preferences"

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from tests.receivers import HttpReceiver, SmtpReceiver
 from tests.worker_kit import SECRET, Office, eventually
-from todo_core.notifications.links import Links
+from todo_core.accounts.links import Links
 
 
 async def test_a_reminder_arrives_by_every_channel_that_its_owner_has_chosen(

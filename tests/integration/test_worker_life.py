@@ -16,9 +16,9 @@ from structlog.testing import capture_logs
 
 from tests.receivers import HttpReceiver, SmtpReceiver
 from tests.worker_kit import QUICK, Office, Worker, eventually
+from todo_core.accounts.links import Links
 from todo_core.database import StatementPool
 from todo_core.ids import new_id
-from todo_core.notifications.links import Links
 from todo_core.purge import Purge
 from todo_core.settings import DatabaseSettings, WorkerSettings
 from todo_worker.heartbeat import Heartbeat, dead_processes

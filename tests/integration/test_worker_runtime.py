@@ -18,8 +18,9 @@ from tests.worker_kit import Office, eventually
 from todo_core.ids import new_id
 from todo_core.settings import ConfigurationError, DatabaseSettings, RedisSettings, Settings, WorkerSettings
 from todo_worker import alive, runtime
-from todo_worker.app import create_app
-from todo_worker.beat import Scheduler
+from todo_worker.app.beat import Scheduler
+from todo_worker.app.celery import create_app
+from todo_worker.app.peer_notifier import CeleryPeerNotifier
 from todo_worker.runtime import Runtime
 
 StartRuntime = Callable[..., Runtime]
@@ -31,7 +32,7 @@ async def start_runtime(office: Office) -> AsyncIterator[StartRuntime]:
     started: list[Runtime] = []
 
     def start(settings: Settings, registry: CollectorRegistry | None = None) -> Runtime:
-        made = Runtime(settings, create_app(settings), registry or CollectorRegistry())
+        made = Runtime(settings, CeleryPeerNotifier(create_app(settings)), registry or CollectorRegistry())
         made.start()
         started.append(made)
         return made

@@ -17,10 +17,10 @@ from tests.worker_kit import SECRET, Office, eventually
 from todo_core import redis_client
 from todo_core.database import StatementPool
 from todo_core.ids import new_id
-from todo_core.notifications.inbox import Inboxes
-from todo_core.notifications.webhook_health import WebhookHealth
+from todo_core.inbox.repository import Inboxes
 from todo_core.reminders.dispatch import Delivery
 from todo_core.settings import DatabaseSettings, EmailSettings, RedisSettings, WebhookSettings
+from todo_core.webhooks.health import WebhookHealth
 from todo_worker.channels.base import Failed, Undeliverable
 from todo_worker.channels.inbox import Bell, InboxChannel
 from todo_worker.channels.webhook import WebhookChannel

@@ -464,4 +464,4 @@ def settle(patch: pytest.MonkeyPatch, directory: Path, environment: dict[str, st
         patch.setenv(key, value)
     for key, content in secrets.items():
         (directory / key).write_bytes(content)
-    patch.setattr("todo_core.settings_source.SECRETS_DIR", directory)
+    patch.setattr("todo_core.settings.source.SECRETS_DIR", directory)

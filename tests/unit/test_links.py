@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from jose import jwt
 
 from todo_core import clock
+from todo_core.accounts.links import VERIFICATION_LIFETIME, InvalidLink, Links, Unsubscription, address_digest
 from todo_core.accounts.tokens import AccessTokens, Principal
 from todo_core.errors import Unauthenticated
-from todo_core.notifications.links import VERIFICATION_LIFETIME, InvalidLink, Links, Unsubscription, address_digest
 from todo_core.settings import TokenSettings
 
 OLD = "old:0123456789abcdef0123456789abcdef"

@@ -43,8 +43,8 @@ def env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in os.environ:
         if name.upper().removesuffix("_FILE") in NAMES:
             monkeypatch.delenv(name)
-    monkeypatch.setattr("todo_core.settings_source.ENV_FILE", tmp_path / ".env")
-    monkeypatch.setattr("todo_core.settings_source.SECRETS_DIR", tmp_path / "secrets")
+    monkeypatch.setattr("todo_core.settings.source.ENV_FILE", tmp_path / ".env")
+    monkeypatch.setattr("todo_core.settings.source.SECRETS_DIR", tmp_path / "secrets")
     return tmp_path / ".env"
 
 

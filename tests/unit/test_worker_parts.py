@@ -20,14 +20,14 @@ from todo_core.errors import Unavailable
 from todo_core.redis_client import connect
 from todo_core.reminders.dispatch import Delivery, Dispatch, Outcome
 from todo_core.settings import RedisSettings, Settings, WorkerSettings
-from todo_worker import runtime, tasks
-from todo_worker.app import create_app
+from todo_worker.app import process, tasks
+from todo_worker.app.broker import broker_options, broker_url
+from todo_worker.app.celery import create_app
+from todo_worker.app.peer_notifier import CeleryPeerNotifier
 from todo_worker.attempts import Attempts
-from todo_worker.broker import broker_options, broker_url
 from todo_worker.channels.base import Failed, Undeliverable
 from todo_worker.mail_texts import texts_for, written
 from todo_worker.metrics import Metrics
-from todo_worker.others import OtherWorkers
 from todo_worker.patience import Patience
 from todo_worker.settler import Settler
 from todo_worker.slots import Slots
@@ -83,7 +83,7 @@ def test_a_task_outside_of_a_worker_says_so() -> None:
         tasks.deliver([])
     with pytest.raises(RuntimeError, match="no runtime"):
         tasks.purge()
-    runtime.stop()  # harmless
+    process.stop()  # harmless
 
 
 class _Broker:
@@ -103,22 +103,22 @@ class _Broker:
 
 async def test_a_broker_that_hangs_holds_nobody_up_and_gets_no_more_than_a_few() -> None:
     broker = _Broker()
-    others = OtherWorkers(cast(Celery, broker))
+    notifier = CeleryPeerNotifier(cast(Celery, broker))
     for number in range(100):
-        others.tell([str(number)])
+        notifier.notify([str(number)])
     broker.go.set()
     await eventually(lambda: len(broker.sent) == 20)
-    others.close()
+    notifier.close()
     assert broker.sent == [[str(number)] for number in range(20)]
 
 
 async def test_a_broker_that_fails_is_no_trouble() -> None:
     broker = _Broker(ConnectionError())
     broker.go.set()
-    others = OtherWorkers(cast(Celery, broker))
+    notifier = CeleryPeerNotifier(cast(Celery, broker))
     for _ in range(3):
-        others.tell(["x"])
-    others.close()
+        notifier.notify(["x"])
+    notifier.close()
 
 
 # ---- attempts

@@ -122,7 +122,7 @@ build_ours() {
 would_start() {
     RELEASE=$1 quietly "$HERE/todo-admin" check-settings || return 1
     RELEASE=$1 PROGRAM=gunicorn quietly "$HERE/todo-admin" --check-config "todo_api.main:create_app()" || return 1
-    RELEASE=$1 PROGRAM=python quietly "$HERE/todo-admin" -c "import todo_worker.app, todo_worker.tasks, todo_worker.runtime"
+    RELEASE=$1 PROGRAM=python quietly "$HERE/todo-admin" -c "import todo_worker.app.celery, todo_worker.app.tasks"
 }
 
 expect_to_start() {

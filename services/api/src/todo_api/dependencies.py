@@ -15,28 +15,25 @@ from todo_api.cache import TodoLists
 from todo_api.limits import AttemptLimits
 from todo_api.redis_gate import RedisGate
 from todo_api.streams import Streams
+from todo_core.accounts.links import Links
 from todo_core.accounts.passwords import PasswordHasher
-from todo_core.accounts.repository import AccountReads, AccountRepository
+from todo_core.accounts.repository import AccountReads, AccountRepository, VerificationRepository
 from todo_core.accounts.service import AccountService
 from todo_core.accounts.tokens import AccessTokens, Principal
+from todo_core.accounts.verification import VerificationService
 from todo_core.database import Database
 from todo_core.errors import AppError, Unauthenticated
-from todo_core.notifications.inbox import InboxMarks, InboxReads
-from todo_core.notifications.links import Links
-from todo_core.notifications.repository import (
-    NotificationReads,
-    PreferencesRepository,
-    VerificationRepository,
-    WebhookRepository,
-)
-from todo_core.notifications.service import InboxBrowser, PreferencesService
-from todo_core.notifications.verification import VerificationService
-from todo_core.notifications.webhooks import WebhookService
+from todo_core.inbox.repository import InboxMarks, InboxReads
+from todo_core.inbox.service import InboxBrowser
+from todo_core.preferences.repository import PreferencesReads, PreferencesRepository
+from todo_core.preferences.service import PreferencesService
 from todo_core.reminders.repository import ReminderRepository
 from todo_core.reminders.service import ReminderService
 from todo_core.settings import Settings
 from todo_core.todos.repository import TodoReads, TodoRepository
 from todo_core.todos.service import TodoBrowser, TodoService
+from todo_core.webhooks.repository import WebhookReads, WebhookRepository
+from todo_core.webhooks.service import WebhookService
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,8 @@ class Process:
     lists: TodoLists
     limits: AttemptLimits
     links: Links
-    notification_reads: NotificationReads
+    preferences_reads: PreferencesReads
+    webhook_reads: WebhookReads
     inbox: InboxBrowser
     inbox_reads: InboxReads
     streams: Streams
@@ -77,7 +75,8 @@ class Process:
             lists=TodoLists(browser, account_reads, redis, settings.cache),
             limits=AttemptLimits(redis, settings.rate_limits),
             links=Links(settings.tokens),
-            notification_reads=NotificationReads(database.statements),
+            preferences_reads=PreferencesReads(database.statements),
+            webhook_reads=WebhookReads(database.statements),
             inbox=InboxBrowser(inbox_reads, InboxMarks(database.statements)),
             inbox_reads=inbox_reads,
             streams=Streams(inbox_reads, redis, settings.streams),
@@ -153,7 +152,7 @@ async def get_accounts(process: ProcessDep, session: SessionDep) -> AccountServi
         process.passwords,
         process.access_tokens,
         timedelta(seconds=process.settings.tokens.refresh_seconds),
-        reminders=_reminders(session),
+        change_preferences=_preferences(process, session).update,
     )
 
 
@@ -168,23 +167,28 @@ def _reminders(session: AsyncSession) -> ReminderService:
 
 async def get_preferences(process: ProcessDep, session: SessionDep) -> PreferencesService:
     """The rules of preferences, on this request's transaction."""
+    return _preferences(process, session)
+
+
+def _preferences(process: Process, session: AsyncSession) -> PreferencesService:
     return PreferencesService(
-        AccountRepository(session), PreferencesRepository(session), _reminders(session), process.notification_reads
+        AccountRepository(session),
+        PreferencesRepository(session),
+        process.preferences_reads,
+        replan=_reminders(session).replan_account,
     )
 
 
 async def get_webhooks(process: ProcessDep, session: SessionDep) -> WebhookService:
     """The rules of webhooks, on this request's transaction."""
     return WebhookService(
-        AccountRepository(session), WebhookRepository(session), process.notification_reads, process.settings.webhooks
+        AccountRepository(session), WebhookRepository(session), process.webhook_reads, process.settings.webhooks
     )
 
 
 async def get_verifications(process: ProcessDep, session: SessionDep) -> VerificationService:
     """The rules of proving an address, on this request's transaction."""
-    return VerificationService(
-        AccountRepository(session), VerificationRepository(session), PreferencesRepository(session), process.links
-    )
+    return VerificationService(AccountRepository(session), VerificationRepository(session), process.links)
 
 
 async def get_browser(request: Request) -> TodoBrowser:

@@ -14,9 +14,9 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from todo_core.accounts.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
-from todo_core.notifications.webhooks import URL_LENGTH
 from todo_core.reminders.schedule import Offset
 from todo_core.todos.models import DESCRIPTION_LENGTH, TITLE_LENGTH
+from todo_core.webhooks.service import URL_LENGTH
 
 _HOUR_MINUTE = r"(?:[01]\d|2[0-3]):[0-5]\d"  # datetime.fromisoformat takes +08:99, and from Python 3.14 on 24:00
 _TIMESTAMP = re.compile(

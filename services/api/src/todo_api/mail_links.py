@@ -13,12 +13,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import HTMLResponse
 
-from todo_api.dependencies import CurrentUser, ProcessDep, Verifications
+from todo_api.dependencies import CurrentUser, PreferencesDep, ProcessDep, Verifications
 from todo_api.messages import PAGES, problem_text
 from todo_api.openapi import problem_answer, problems
 from todo_api.problems import language_of
 from todo_api.routing import Route
-from todo_core.notifications.links import UNSUBSCRIBE_PATH, VERIFY_EMAIL_PATH, InvalidLink
+from todo_core.accounts.links import UNSUBSCRIBE_PATH, VERIFY_EMAIL_PATH, InvalidLink
 
 router = APIRouter(tags=["e-mail"], route_class=Route)
 
@@ -148,10 +148,12 @@ async def show_unsubscribe_page(request: Request, process: ProcessDep, token: Li
     responses=_HTML,
     openapi_extra=_ONE_CLICK,
 )
-async def unsubscribe(request: Request, verifications: Verifications, token: LinkToken = "") -> HTMLResponse:
+async def unsubscribe(
+    request: Request, process: ProcessDep, preferences: PreferencesDep, token: LinkToken = ""
+) -> HTMLResponse:
     """One-click unsubscription (RFC 8058): switches the account's e-mail channel off, without sign-in. Idempotent."""
     try:
-        await verifications.unsubscribe(token)
+        await preferences.unsubscribe(process.links.read_unsubscribe(token))
     except InvalidLink:
         return _broken(request)
     return _page(request, "unsubscribed")

@@ -14,7 +14,7 @@ from todo_api.dependencies import CurrentUser, ProcessDep
 from todo_api.fields import omitted
 from todo_api.openapi import problem_answer, problems, query_parameters
 from todo_api.routing import Route, read_query
-from todo_core.notifications.inbox import LARGEST_SEQ
+from todo_core.inbox.repository import LARGEST_SEQ
 
 router = APIRouter(prefix="/notifications", tags=["notifications"], route_class=Route)
 

@@ -11,7 +11,7 @@ from todo_api.dependencies import CurrentUser, PreferencesDep
 from todo_api.fields import Duration, TimeOfDay, TimeZone, omitted
 from todo_api.openapi import problems
 from todo_api.routing import Route
-from todo_core.notifications.service import MOST_DEFAULTS, CurrentPreferences
+from todo_core.preferences.service import MOST_DEFAULTS, CurrentPreferences
 from todo_core.reminders.schedule import Offset
 
 router = APIRouter(prefix="/users/me/preferences", tags=["preferences"], route_class=Route)

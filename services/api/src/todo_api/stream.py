@@ -18,7 +18,7 @@ from todo_api.routing import Route
 from todo_api.streams import OpenStream, is_down
 from todo_core import clock
 from todo_core.errors import Unauthenticated
-from todo_core.notifications.inbox import LARGEST_SEQ
+from todo_core.inbox.repository import LARGEST_SEQ
 
 router = APIRouter(prefix="/notifications", tags=["notifications"], route_class=Route)
 

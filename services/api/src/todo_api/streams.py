@@ -18,7 +18,7 @@ from todo_api.redis_gate import RedisGate
 from todo_core.accounts.tokens import Principal
 from todo_core.database import is_outage
 from todo_core.errors import AppError, Unavailable
-from todo_core.notifications.inbox import InboxReads
+from todo_core.inbox.repository import InboxReads
 from todo_core.settings import StreamSettings
 
 _IDLE_SECONDS = 5.0

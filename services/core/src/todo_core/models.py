@@ -1,9 +1,11 @@
 """Every table, so that the metadata is whole: for Alembic, and for nothing else."""
 
-from todo_core.accounts.models import Account, RefreshToken
-from todo_core.notifications.models import EmailVerification, Inbox, MailedAddress, Notification, Preferences, Webhook
+from todo_core.accounts.models import Account, EmailVerification, MailedAddress, RefreshToken
+from todo_core.inbox.models import Inbox, Notification
+from todo_core.preferences.models import Preferences
 from todo_core.reminders.models import Delivery, Reminder
 from todo_core.todos.models import Bytewise, Todo
+from todo_core.webhooks.models import Webhook
 
 __all__ = [
     "Account",

@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
+from todo_core.accounts.verification import PAUSE
 from todo_core.database import StatementPool
-from todo_core.notifications.verification import PAUSE
 
 KEEP_DELIVERIES = timedelta(days=90)
 KEEP_VERIFICATIONS = timedelta(days=90)

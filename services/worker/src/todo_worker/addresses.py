@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
-from todo_core.settings_delivery import Network
+from todo_core.settings.delivery import Network
 
 # What Python's own tables call global, or called so in some release, and is not a host on the internet.
 _NOT_PUBLIC: tuple[Network, ...] = tuple(

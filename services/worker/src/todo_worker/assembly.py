@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from aiohttp.abc import AbstractResolver
 
 from todo_core import redis_client
+from todo_core.accounts.links import Links
+from todo_core.accounts.verification_mails import VerificationMails
 from todo_core.database import StatementPool
-from todo_core.notifications.inbox import Inboxes
-from todo_core.notifications.links import Links
-from todo_core.notifications.verification_mails import VerificationMails
-from todo_core.notifications.webhook_health import WebhookHealth
+from todo_core.inbox.repository import Inboxes
 from todo_core.reminders.dispatch import Dispatch
 from todo_core.settings import Settings
+from todo_core.webhooks.health import WebhookHealth
 from todo_worker.channels.base import Channel
 from todo_worker.channels.email import EmailChannel
 from todo_worker.channels.inbox import Bell, InboxChannel
@@ -20,7 +20,7 @@ from todo_worker.channels.webhook import WebhookChannel
 from todo_worker.mailer import Mailer
 from todo_worker.mails import MailWriter
 from todo_worker.metrics import Metrics
-from todo_worker.pump import Others, Pump
+from todo_worker.pump import PeerNotifier, Pump
 from todo_worker.steps import Steps
 from todo_worker.verification import Verification
 
@@ -52,7 +52,7 @@ class Parts:
 def assemble(
     settings: Settings,
     metrics: Metrics,
-    others: Others,
+    peers: PeerNotifier,
     *,
     steps: Steps | None = None,
     resolver: AbstractResolver | None = None,
@@ -83,7 +83,7 @@ def assemble(
         channels,
         worker,
         metrics,
-        others=others,
+        peers=peers,
         # More than the server's own limit, and what comes before a statement begins.
         statement_seconds=database.statement_timeout_ms / 1_000
         + database.pool_timeout_seconds

@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from todo_core import clock
-from todo_core.notifications.links import Links
-from todo_core.notifications.verification_mails import VerificationMail
+from todo_core.accounts.links import Links
+from todo_core.accounts.verification_mails import VerificationMail
 from todo_core.reminders.dispatch import Delivery
 from todo_worker.mail_texts import Texts, texts_for, written
 

@@ -31,11 +31,14 @@ _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 
 
-class Others(Protocol):
-    """The other processes."""
+class PeerNotifier(Protocol):
+    """The other worker processes."""
 
-    def tell(self, delivery_ids: Sequence[str]) -> None:
+    def notify(self, delivery_ids: Sequence[str]) -> None:
         """Have one of them look for these. It may be lost."""
+
+    def close(self) -> None:
+        """Drop what has not been published yet."""
 
 
 class Pump:
@@ -48,7 +51,7 @@ class Pump:
         settings: WorkerSettings,
         metrics: Metrics,
         *,
-        others: Others,
+        peers: PeerNotifier,
         statement_seconds: float = 10.0,
         steps: Steps | None = None,
     ) -> None:
@@ -56,7 +59,7 @@ class Pump:
         self._dispatch = dispatch
         self._settings = settings
         self._metrics = metrics
-        self._others = others
+        self._peers = peers
         self._seconds = statement_seconds
         self._steps = steps or Steps()
         self._slots = Slots(settings.slots, channels, settings.endpoint_slots)
@@ -190,7 +193,7 @@ class Pump:
         if delivery_ids:
             self.wake(delivery_ids[:kept])
         for start in range(kept, len(delivery_ids), _HANDED_OUT_AT_ONCE):
-            self._others.tell(delivery_ids[start : start + _HANDED_OUT_AT_ONCE])
+            self._peers.notify(delivery_ids[start : start + _HANDED_OUT_AT_ONCE])
 
     async def _ask(self, statement: Awaitable[_T]) -> _T:
         # The server ends a statement that takes too long. This is for a server that has stopped answering at all.

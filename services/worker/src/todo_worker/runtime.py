@@ -1,7 +1,7 @@
 """What one worker process has: one event loop in a thread of its own, one pool of connections, the channels, the pump.
 
-They live as long as the process. Celery's tasks run in the main thread and hand over; a loop made for each task would
-lose its connections with it.
+They live as long as the process. Tasks run in the main thread and hand over; a loop made for each task would lose its
+connections with it.
 """
 
 import asyncio
@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 import uvloop
-from celery import Celery
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from todo_core.database import Database
@@ -23,8 +22,8 @@ from todo_core.settings import Settings
 from todo_worker.assembly import Parts, assemble
 from todo_worker.heartbeat import Heartbeat
 from todo_worker.metrics import Metrics
-from todo_worker.others import OtherWorkers
 from todo_worker.patience import Patience
+from todo_worker.pump import PeerNotifier
 
 _LINE_SECONDS = 60
 _BACKLOG_SECONDS = 15
@@ -32,11 +31,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Runtime:
-    """One process's. Its methods are called from Celery's thread and return at once."""
+    """One process's. Its methods are called from the thread that runs tasks, and return at once."""
 
-    def __init__(self, settings: Settings, app: Celery, registry: CollectorRegistry = REGISTRY) -> None:
+    def __init__(self, settings: Settings, peers: PeerNotifier, registry: CollectorRegistry = REGISTRY) -> None:
         self._settings = settings
-        self._app = app
+        self._peers = peers
         self._metrics = Metrics(registry)
         self._thread = threading.Thread(target=self._run, name="runtime", daemon=True)
         self._ready = threading.Event()
@@ -86,12 +85,11 @@ class Runtime:
                 runner.run(self._live())
         except BaseException as error:  # a process without its loop would do nothing, for ever
             _log.critical("runtime_died", exc_info=error)
-            os._exit(70)  # Celery starts another in its place
+            os._exit(70)  # the supervisor starts another in its place
 
     async def _live(self) -> None:
         self._loop = asyncio.get_running_loop()
-        others = OtherWorkers(self._app)
-        self._parts = parts = assemble(self._settings, self._metrics, others)
+        self._parts = parts = assemble(self._settings, self._metrics, self._peers)
         await parts.open()
         heartbeat = Heartbeat(self._settings.worker)
         background = [
@@ -108,7 +106,7 @@ class Runtime:
         finally:
             for task in background:
                 task.cancel()
-            others.close()
+            self._peers.close()
             await parts.close()
             heartbeat.end()
 
@@ -184,30 +182,3 @@ class Runtime:
                 _log.warning("backlog_unknown", **Patience.describe(error))
             if turn % (_LINE_SECONDS // _BACKLOG_SECONDS) == 0:
                 _log.info("worker_state", **self._metrics.line())
-
-
-class _Process:
-    """The runtime of this process: Celery's tasks and signals have no other way to find it."""
-
-    runtime: Runtime | None = None
-
-
-def start(settings: Settings, app: Celery) -> None:
-    """Start this process's runtime."""
-    if _Process.runtime is None:
-        _Process.runtime = Runtime(settings, app)
-        _Process.runtime.start()
-
-
-def stop() -> None:
-    """Stop this process's runtime, if it has one."""
-    if _Process.runtime is not None:
-        _Process.runtime.stop()
-        _Process.runtime = None
-
-
-def current() -> Runtime:
-    """This process's runtime."""
-    if _Process.runtime is None:
-        raise RuntimeError("this process has no runtime: it is no worker")
-    return _Process.runtime

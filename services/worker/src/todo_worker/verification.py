@@ -4,7 +4,7 @@ import asyncio
 
 import structlog
 
-from todo_core.notifications.verification_mails import VerificationMails
+from todo_core.accounts.verification_mails import VerificationMails
 from todo_worker.channels.base import Failed
 from todo_worker.mailer import Mailer
 from todo_worker.mails import MailWriter

@@ -1,4 +1,4 @@
-"""Accounts and the refresh tokens that keep them signed in."""
+"""Accounts, the refresh tokens that keep them signed in, and the proofs of their e-mail addresses."""
 
 from datetime import datetime
 from uuid import UUID
@@ -65,3 +65,33 @@ class RefreshToken(SQLModel, table=True):
     created_at: datetime = Field(default=None, sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
     expires_at: datetime = Field(sa_type=Instant)
     used_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class EmailVerification(SQLModel, table=True):
+    """One link to prove an address with, and the one mail that carries it."""
+
+    __tablename__ = "email_verifications"
+    __table_args__ = (
+        Index(None, "account_id"),
+        Index(None, "email_key", "created_at"),
+        Index(None, "created_at", postgresql_where=text("sent_at IS NULL")),
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    account_id: UUID = Field(foreign_key="accounts.id", ondelete="CASCADE")
+    email: str
+    email_key: str
+    created_at: datetime = Field(default=None, sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
+    sent_at: datetime | None = Field(default=None, sa_type=Instant)
+    """Set before the mail goes out: to somebody who may never have asked, none is better than two."""
+    used_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class MailedAddress(SQLModel, table=True):
+    """An address that a link was asked for, by whichever account: somebody who never asked is not written to again and
+    again, not even by accounts that are opened and deleted for it. So it outlives the account, and holds a digest."""
+
+    __tablename__ = "mailed_addresses"
+
+    digest: str = Field(primary_key=True)
+    mailed_at: datetime = Field(sa_type=Instant)

@@ -1,4 +1,4 @@
-"""Every statement on accounts and refresh tokens."""
+"""Every statement on accounts, refresh tokens and the proofs of e-mail addresses, but for the worker's."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,10 +10,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from todo_core.accounts.models import Account, RefreshToken
+from todo_core.accounts.models import Account, EmailVerification, RefreshToken
 from todo_core.accounts.tokens import Principal
 from todo_core.database import StatementPool, violated_constraint
-from todo_core.notifications.models import EmailVerification
 
 _LIST_VERSION = (
     "SELECT change_seq || '-' || (extract(epoch FROM changed_at) * 1000000)::bigint"
@@ -23,6 +22,15 @@ _BEGIN_CHANGE = text(
     "UPDATE accounts SET change_seq = change_seq + 1,"
     " changed_at = greatest(clock_timestamp(), changed_at + interval '1 microsecond')"
     " WHERE id = :id AND auth_version = :auth_version RETURNING changed_at"
+)
+_TAKE_ADDRESS = text(
+    "INSERT INTO mailed_addresses AS m (digest, mailed_at) VALUES (:digest, clock_timestamp())"
+    " ON CONFLICT (digest) DO UPDATE SET mailed_at = excluded.mailed_at"
+    " WHERE m.mailed_at <= excluded.mailed_at - CAST(:pause AS interval) RETURNING digest"
+)
+_ADDRESS_WAITS = text(
+    "SELECT ceil(extract(epoch FROM mailed_at + CAST(:pause AS interval) - clock_timestamp()))::int"
+    " FROM mailed_addresses WHERE digest = :digest"
 )
 
 
@@ -104,6 +112,12 @@ class AccountRepository:
         if lock:
             statement = statement.with_for_update()
         return (await self._session.execute(statement)).scalar_one_or_none()
+
+    async def lock_by_id(self, account_id: UUID) -> Account | None:
+        """An account that a signed link names, locked until the transaction ends."""
+        return (
+            await self._session.execute(select(Account).where(col(Account.id) == account_id).with_for_update())
+        ).scalar_one_or_none()
 
     async def taken(self, username_key: str, email_key: str, *, besides: UUID | None = None) -> set[str]:
         """Which of "username" and "email" another account has."""
@@ -192,3 +206,49 @@ class AccountRepository:
     async def delete_all_refresh_tokens(self, account_id: UUID) -> None:
         """End every sign-in of the account."""
         await self._session.execute(delete(RefreshToken).where(col(RefreshToken.account_id) == account_id))
+
+
+class VerificationRepository:
+    """Proofs of e-mail addresses, in the request's transaction."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def take_address(self, digest: str, pause: timedelta) -> int | None:
+        """Note that an address is written to, unless it was within `pause`, by whichever account.
+
+        Returns:
+            None, or in how many seconds it may be.
+        """
+        if (await self._session.execute(_TAKE_ADDRESS, {"digest": digest, "pause": pause})).first() is not None:
+            return None
+        waits: int = (await self._session.execute(_ADDRESS_WAITS, {"digest": digest, "pause": pause})).scalar_one()
+        return max(1, waits)
+
+    async def add(self, account: Account) -> None:
+        """Have the worker send a link to the account's address."""
+        self._session.add(EmailVerification(account_id=account.id, email=account.email, email_key=account.email_key))
+        await self._session.flush()
+
+    async def lock(self, verification_id: UUID) -> tuple[EmailVerification, Account] | None:
+        """A proof and its account, which is locked until the transaction ends."""
+        statement = (
+            select(EmailVerification, Account)
+            .join(Account, col(Account.id) == col(EmailVerification.account_id))
+            .where(col(EmailVerification.id) == verification_id)
+            .with_for_update(of=Account)
+        )
+        row = (await self._session.execute(statement)).first()
+        return None if row is None else (row[0], row[1])
+
+    async def settle(self, verification: EmailVerification) -> None:
+        """Write down that the proof was given, and when it first was."""
+        for statement in (
+            update(Account)
+            .where(col(Account.id) == verification.account_id)
+            .values(email_verified_at=func.coalesce(col(Account.email_verified_at), func.now())),
+            update(EmailVerification)
+            .where(col(EmailVerification.id) == verification.id)
+            .values(used_at=func.coalesce(col(EmailVerification.used_at), func.now())),
+        ):
+            await self._session.execute(statement)

@@ -1,9 +1,10 @@
 """The rules of accounts: who may open one, sign in, stay signed in, change it and leave."""
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from todo_core.accounts import tokens
@@ -13,7 +14,9 @@ from todo_core.accounts.repository import AccountReads, AccountRepository
 from todo_core.accounts.tokens import AccessTokens, Principal
 from todo_core.errors import AppError, Conflict, Fault, Forbidden, Unauthenticated
 from todo_core.ids import new_id
-from todo_core.reminders.service import ReminderService
+
+ChangePreferences = Callable[[Principal, Mapping[str, Any]], Awaitable[object]]
+"""Changes preferences of an account, and whatever has to follow: `PreferencesService.update`."""
 
 
 class InvalidGrant(AppError):
@@ -81,14 +84,14 @@ class AccountService:
         access_tokens: AccessTokens,
         refresh_lifetime: timedelta,
         *,
-        reminders: ReminderService,
+        change_preferences: ChangePreferences,
     ) -> None:
         self._accounts = accounts
-        self._reminders = reminders
         self._reads = reads
         self._passwords = passwords
         self._access_tokens = access_tokens
         self._refresh_lifetime = refresh_lifetime
+        self._change_preferences = change_preferences
 
     async def register(self, registration: Registration) -> Account:
         """Open an account.
@@ -178,12 +181,11 @@ class AccountService:
         account = await self._accounts.get(principal, lock=True)
         if account is None:
             raise Unauthenticated
-        moved_at = None
         if changes.get("timezone", account.timezone) != account.timezone:
-            moved_at = await self._accounts.begin_change(principal)
+            await self._change_preferences(principal, {"timezone": changes["timezone"]})
         if changes.get("email", account.email) != account.email:
             await self._accounts.forget_email_proofs(account)
-        for field in ("timezone", "locale", "username", "email"):
+        for field in ("locale", "username", "email"):
             if field in changes:
                 setattr(account, field, changes[field])
         account.username_key = username_key(account.username)
@@ -193,8 +195,6 @@ class AccountService:
             account.auth_version += 1
             await self._accounts.delete_all_refresh_tokens(account.id)
         await self._save(account)
-        if moved_at is not None:
-            await self._reminders.replan_account(account.id, moved_at, defaults_changed=False)
         return account
 
     async def delete(self, principal: Principal, password: str) -> None:

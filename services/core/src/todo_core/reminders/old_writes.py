@@ -13,7 +13,7 @@ from sqlmodel import col
 
 from todo_core.accounts.models import Account
 from todo_core.database import Database
-from todo_core.notifications.repository import PreferencesRepository
+from todo_core.preferences.repository import PreferencesRepository
 from todo_core.reminders.repository import ReminderRepository
 from todo_core.reminders.service import ReminderService
 from todo_core.todos.repository import TodoRepository

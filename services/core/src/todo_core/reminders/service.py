@@ -7,7 +7,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from todo_core.errors import Fault, Invalid
-from todo_core.notifications.repository import PreferencesRepository
+from todo_core.preferences.repository import PreferencesRepository
 from todo_core.reminders import schedule
 from todo_core.reminders.models import Delivery, DeliveryState, Reminder, ReminderState
 from todo_core.reminders.repository import ReminderRepository

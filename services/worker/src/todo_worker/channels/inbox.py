@@ -7,7 +7,7 @@ from redis.exceptions import RedisError
 
 from todo_core.database import is_outage
 from todo_core.errors import Unavailable
-from todo_core.notifications.inbox import Inboxes
+from todo_core.inbox.repository import Inboxes
 from todo_core.reminders.dispatch import Delivery
 from todo_worker.channels.base import Failed
 

@@ -14,9 +14,9 @@ from aiohttp.abc import AbstractResolver
 from todo_core import clock
 from todo_core.database import is_outage
 from todo_core.errors import Unavailable
-from todo_core.notifications.webhook_health import WebhookHealth
 from todo_core.reminders.dispatch import Delivery
 from todo_core.settings import WebhookSettings
+from todo_core.webhooks.health import WebhookHealth
 from todo_worker.addresses import AddressRefused, Guard
 from todo_worker.channels.base import Failed, Undeliverable
 from todo_worker.channels.inbox import Bell

@@ -15,7 +15,7 @@ from celery import Celery, signals
 from todo_core import logs
 from todo_core.exporter import Exporter
 from todo_core.settings import ConfigurationError, Settings
-from todo_worker.broker import broker_options, broker_url
+from todo_worker.app.broker import broker_options, broker_url
 
 _TICK_SECONDS = 1.0
 _PURGE_SECONDS = 3_600.0
@@ -23,7 +23,7 @@ _PURGE_SECONDS = 3_600.0
 
 def create_app(settings: Settings) -> Celery:
     """Build the app. It connects to nothing yet."""
-    app = Celery("todo", broker=broker_url(settings.redis), include=["todo_worker.tasks"])
+    app = Celery("todo", broker=broker_url(settings.redis), include=["todo_worker.app.tasks"])
     app.conf.update(
         todo_settings=settings,
         task_default_queue="reminders",
@@ -44,7 +44,7 @@ def create_app(settings: Settings) -> Celery:
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,
         worker_cancel_long_running_tasks_on_connection_loss=True,
-        beat_scheduler="todo_worker.beat:Scheduler",
+        beat_scheduler="todo_worker.app.beat:Scheduler",
         beat_schedule={
             "dispatch_due": {
                 "task": "todo.dispatch_due",
@@ -95,14 +95,14 @@ def _serve_metrics(**_: Any) -> None:
 
 @signals.worker_process_init.connect
 def _start(**_: Any) -> None:
-    from todo_worker import runtime  # noqa: PLC0415 - it brings prometheus_client: see Exporter.choose
+    from todo_worker.app import process  # noqa: PLC0415 - it brings prometheus_client: see Exporter.choose
 
-    runtime.start(settings, app)
+    process.start(settings, app)
 
 
 @signals.worker_process_shutdown.connect
 @signals.worker_shutdown.connect
 def _stop(**_: Any) -> None:
-    from todo_worker import runtime  # noqa: PLC0415
+    from todo_worker.app import process  # noqa: PLC0415
 
-    runtime.stop()
+    process.stop()

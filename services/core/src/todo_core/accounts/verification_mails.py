@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from todo_core.accounts.links import VERIFICATION_LIFETIME
 from todo_core.database import StatementPool
-from todo_core.notifications.links import VERIFICATION_LIFETIME
 
 # It counts as sent before it is: a worker that dies in between has sent none, and never are there two. Those that
 # waited longer than their link lives are left where they are. One whose account has another address by now, or has

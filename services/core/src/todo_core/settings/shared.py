@@ -1,29 +1,13 @@
-"""Every setting of the product: one model a concern, read once at start and passed down as an argument."""
+"""The settings that every process of the product reads."""
 
 import os
-from collections.abc import Mapping
-from typing import ClassVar, Literal, Self, TypeVar
+from typing import Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from todo_core.settings_api import ApiSettings, RateLimitSettings
-from todo_core.settings_delivery import EmailSettings, StreamSettings, WebhookSettings, WorkerSettings
-from todo_core.settings_source import Concern, ConfigurationError, variable_name
-from todo_core.settings_watch import WatchSettings
-
-__all__ = [
-    "ApiSettings",
-    "ConfigurationError",
-    "EmailSettings",
-    "RateLimitSettings",
-    "StreamSettings",
-    "WatchSettings",
-    "WebhookSettings",
-    "WorkerSettings",
-    "variable_name",
-]
+from todo_core.settings.source import Concern
 
 DEVELOPMENT_KEY = "dev:insecure-development-key-never-for-production"
 DEVELOPMENT_PUBLIC_URL = "http://127.0.0.1:8000"
@@ -181,107 +165,3 @@ class TokenSettings(Concern):
         if len(set(ids)) < len(ids):
             raise ValueError("names one key id twice")
         return keys
-
-
-class Settings:
-    """All of them. `Settings.load()` reads them; a test passes those that it wants to differ."""
-
-    CONCERNS: ClassVar[tuple[type[Concern], ...]] = (
-        RuntimeSettings,
-        DatabaseSettings,
-        RedisSettings,
-        CacheSettings,
-        PasswordSettings,
-        TokenSettings,
-        ApiSettings,
-        RateLimitSettings,
-        WorkerSettings,
-        EmailSettings,
-        WebhookSettings,
-        StreamSettings,
-        WatchSettings,
-    )
-
-    def __init__(self, *overrides: Concern) -> None:
-        given: dict[type[Concern], Concern] = {type(override): override for override in overrides}
-        self.runtime = _pick(RuntimeSettings, given)
-        self.database = _pick(DatabaseSettings, given)
-        self.redis = _pick(RedisSettings, given)
-        self.cache = _pick(CacheSettings, given)
-        self.passwords = _pick(PasswordSettings, given)
-        self.tokens = _pick(TokenSettings, given)
-        self.api = _pick(ApiSettings, given)
-        self.rate_limits = _pick(RateLimitSettings, given)
-        self.worker = _pick(WorkerSettings, given)
-        self.email = _pick(EmailSettings, given)
-        self.webhooks = _pick(WebhookSettings, given)
-        self.streams = _pick(StreamSettings, given)
-        self.watch = _pick(WatchSettings, given)
-        if self.runtime.environment == "production":
-            self._refuse_in_production()
-
-    @classmethod
-    def load(cls) -> Self:
-        """Read every setting.
-
-        Raises:
-            ConfigurationError: one is malformed, a named file cannot be read, or production was asked for with a
-                default or short secret. The text names the variables, never their values.
-        """
-        try:
-            return cls()
-        except ValidationError as error:
-            raise ConfigurationError(_sentences(error)) from error
-
-    def _refuse_in_production(self) -> None:
-        problems = [
-            f"TOKEN_KEYS: the secret of key '{key_id}' is shorter than {MINIMUM_SECRET_BYTES} bytes."
-            for key_id, secret in self.tokens.key_ring.items()
-            if len(secret.encode()) < MINIMUM_SECRET_BYTES
-        ]
-        default_secret = DEVELOPMENT_KEY.partition(":")[2]
-        if default_secret in self.tokens.key_ring.values():
-            problems.append("TOKEN_KEYS: this is the development key. Make one: openssl rand -hex 32.")
-        if self.database.password is not None:
-            name, password = "DATABASE_PASSWORD", self.database.password.get_secret_value()
-        else:
-            name, password = "DATABASE_URL", urlsplit(self.database.url.get_secret_value()).password or ""
-        if password == urlsplit(DEVELOPMENT_DATABASE_URL).password:
-            problems.append(f"{name}: this is the development password; set DATABASE_URL or DATABASE_PASSWORD.")
-        if self.webhooks.allows_loopback:
-            problems.append(
-                "WEBHOOK_ALLOWED_NETWORKS: holds a loopback network; webhooks could reach this machine itself."
-            )
-        if self.email.host and not self.runtime.public_url.startswith("https://"):
-            problems.append("PUBLIC_URL: must start with https://; mails would carry links that lead nowhere.")
-        if problems:
-            raise ConfigurationError("ENVIRONMENT=production refuses to start:\n  " + "\n  ".join(problems))
-
-
-_S = TypeVar("_S", bound=Concern)
-
-
-def load_one(concern: type[_S]) -> _S:
-    """Read one concern alone, for a process that needs no more, and so none of the secrets.
-
-    Raises:
-        ConfigurationError: as `Settings.load()`.
-    """
-    try:
-        return concern()
-    except ValidationError as error:
-        raise ConfigurationError(_sentences(error)) from error
-
-
-def _pick(concern: type[_S], given: Mapping[type[Concern], Concern]) -> _S:
-    chosen = given.get(concern)
-    return chosen if isinstance(chosen, concern) else concern()
-
-
-def _sentences(error: ValidationError) -> str:
-    concern = next(model for model in Settings.CONCERNS if model.__name__ == error.title)
-    lines = []
-    for item in error.errors(include_input=False, include_url=False):
-        name = variable_name(concern, str(item["loc"][0])) if item["loc"] else error.title
-        lines.append(f"{name}: {item['msg'].removeprefix('Value error, ')}.")
-    return "The settings are not valid:\n  " + "\n  ".join(lines)

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from todo_core.settings_source import Concern
+from todo_core.settings.source import Concern
 
 
 class ApiSettings(Concern):

@@ -5,7 +5,7 @@ A task that waited for its deliveries would hold the whole batch, and the proces
 
 from celery import shared_task
 
-from todo_worker.runtime import current
+from todo_worker.app.process import current
 
 
 @shared_task(name="todo.dispatch_due")

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from todo_core.settings_source import Concern
+from todo_core.settings.source import Concern
 
 Network = IPv4Network | IPv6Network
 _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))

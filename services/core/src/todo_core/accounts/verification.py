@@ -1,12 +1,11 @@
-"""Proving that an address is one's own, and getting no more mail at it. Whoever holds a link need not sign in."""
+"""The rules of proving that an e-mail address is one's own. Whoever holds a link need not sign in."""
 
 from datetime import timedelta
 
-from todo_core.accounts.repository import AccountRepository
+from todo_core.accounts.links import InvalidLink, Links, address_digest
+from todo_core.accounts.repository import AccountRepository, VerificationRepository
 from todo_core.accounts.tokens import Principal
 from todo_core.errors import AppError, Conflict, Unauthenticated
-from todo_core.notifications.links import InvalidLink, Links, address_digest
-from todo_core.notifications.repository import PreferencesRepository, VerificationRepository
 
 PAUSE = timedelta(days=1)
 """At most one mail to an address in this time, whoever asks: it may be a stranger's."""
@@ -30,16 +29,9 @@ class MailedRecently(AppError):
 class VerificationService:
     """Rules only: the worker sends the mails, the edge commits."""
 
-    def __init__(
-        self,
-        accounts: AccountRepository,
-        verifications: VerificationRepository,
-        preferences: PreferencesRepository,
-        links: Links,
-    ) -> None:
+    def __init__(self, accounts: AccountRepository, verifications: VerificationRepository, links: Links) -> None:
         self._accounts = accounts
         self._verifications = verifications
-        self._preferences = preferences
         self._links = links
 
     async def request(self, owner: Principal) -> str:
@@ -71,19 +63,3 @@ class VerificationService:
         if found is None or found[0].email != found[1].email:
             raise InvalidLink
         await self._verifications.settle(found[0])
-
-    async def unsubscribe(self, token: str) -> None:
-        """Send the account no more e-mail. A second time changes nothing.
-
-        If it has another address by now, or is gone, nothing goes to that of the link anyway.
-
-        Raises:
-            InvalidLink: it is no such token.
-        """
-        link = self._links.read_unsubscribe(token)
-        account = await self._verifications.lock_account(link.account_id)
-        if account is None or address_digest(account.email) != link.address:
-            return
-        preferences, _ = await self._preferences.with_timezone(account.id)
-        preferences.email = False
-        await self._preferences.save(preferences)

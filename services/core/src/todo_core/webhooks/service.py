@@ -15,9 +15,9 @@ import asyncpg
 from todo_core.accounts.repository import AccountRepository
 from todo_core.accounts.tokens import Principal
 from todo_core.errors import Conflict, Fault, Invalid, NotFound, Unauthenticated
-from todo_core.notifications.models import Webhook
-from todo_core.notifications.repository import NotificationReads, WebhookRepository
 from todo_core.settings import WebhookSettings
+from todo_core.webhooks.models import Webhook
+from todo_core.webhooks.repository import WebhookReads, WebhookRepository
 
 MOST_WEBHOOKS = 10
 URL_LENGTH = 2_000
@@ -77,7 +77,7 @@ class WebhookService:
         self,
         accounts: AccountRepository,
         webhooks: WebhookRepository,
-        reads: NotificationReads,
+        reads: WebhookReads,
         settings: WebhookSettings,
     ) -> None:
         self._accounts = accounts
@@ -91,7 +91,7 @@ class WebhookService:
         Raises:
             Unauthenticated: the account is gone, or the token has been ended.
         """
-        rows = await self._reads.webhooks(owner)
+        rows = await self._reads.of(owner)
         if rows is None:
             raise Unauthenticated
         return rows

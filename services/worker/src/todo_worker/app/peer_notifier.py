@@ -1,4 +1,4 @@
-"""Telling the other worker processes of new deliveries: by a Celery task that may be lost."""
+"""Notifies the other worker processes of new deliveries, by a Celery task that may be lost."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,25 +12,25 @@ _MOST_WAITING = 20
 _log = structlog.get_logger(__name__)
 
 
-class OtherWorkers:
+class CeleryPeerNotifier:
     """Publishes from a thread of its own, as Celery's way of doing so blocks."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="others")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="peer-notifier")
         self._waiting = 0
 
-    def tell(self, delivery_ids: Sequence[str]) -> None:
+    def notify(self, delivery_ids: Sequence[str]) -> None:
         """Have one of them look for these. While Redis is slow or away, they are left to find them by themselves."""
         if self._waiting >= _MOST_WAITING:
             return
         self._waiting += 1
         asyncio.get_running_loop().run_in_executor(self._thread, self._publish, list(delivery_ids)).add_done_callback(
-            self._told
+            self._notified
         )
 
     def close(self) -> None:
-        """Drop what has not been said yet."""
+        """Drop what has not been published yet."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _publish(self, delivery_ids: list[str]) -> None:
@@ -39,7 +39,7 @@ class OtherWorkers:
                 "todo.deliver", (delivery_ids,), expires=_EXPIRES_SECONDS, retry=False, ignore_result=True
             )
         except Exception as error:  # kombu raises what its transports raise
-            _log.debug("others_not_told", reason=type(error).__name__)
+            _log.debug("peers_not_notified", reason=type(error).__name__)
 
-    def _told(self, _: object) -> None:
+    def _notified(self, _: object) -> None:
         self._waiting -= 1

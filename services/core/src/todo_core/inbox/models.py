@@ -1,0 +1,45 @@
+"""The inbox: what an account was told in the app, and the counter that numbers it."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Index, UniqueConstraint, func, text
+from sqlmodel import Field, SQLModel
+
+from todo_core.database import Instant
+from todo_core.ids import new_id
+
+
+class Inbox(SQLModel, table=True):
+    """The counter of an account's notifications. Its row lock orders them as they commit, so that a reader who has
+    seen number n can never find one below it later."""
+
+    __tablename__ = "inboxes"
+
+    account_id: UUID = Field(primary_key=True, foreign_key="accounts.id", ondelete="CASCADE")
+    last_seq: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
+
+
+class Notification(SQLModel, table=True):
+    """Something that an account was told in the app."""
+
+    __tablename__ = "notifications"
+    __table_args__ = (
+        UniqueConstraint("account_id", "seq"),
+        UniqueConstraint("delivery_id"),
+        Index(None, "account_id", "seq", postgresql_where=text("read_at IS NULL")),
+    )
+
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+    account_id: UUID = Field(foreign_key="accounts.id", ondelete="CASCADE")
+    seq: int = Field(sa_type=BigInteger)
+    kind: str
+    """`reminder`, or `webhook_disabled`."""
+    delivery_id: UUID | None = None
+    """The delivery that brought it: a repeat of that brings no second."""
+    todo_id: UUID | None = None
+    """What it is about. No foreign key: it outlives its todo."""
+    title: str
+    due_at: datetime | None = Field(default=None, sa_type=Instant)
+    created_at: datetime = Field(default=None, sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
+    read_at: datetime | None = Field(default=None, sa_type=Instant)
