@@ -19,13 +19,16 @@ origin=$(dirname "$0")
 : "${NGINX_CONNECTIONS:=100}"                                       # requests of one address under way, streams included
 : "${NGINX_MAX_BODY_BYTES:=1048576}"                                # as the API's API_MAX_BODY_BYTES
 : "${NGINX_ANSWER_SECONDS:=30}"                                      # how long the API may take to begin its answer
+: "${PUBLIC_URL:=https://localhost}"                                # its host is the one that plain HTTP leads to
 : "${NGINX_HTTPS_PORT:=443}"                                        # the port that people see
 : "${NGINX_HSTS_SECONDS:=63072000}"                                 # how long a browser may refuse plain HTTP
 : "${NGINX_RESOLVER:=127.0.0.11}"                                   # Docker's own DNS
 : "${NGINX_TRUSTED_PROXIES:=}"                                      # networks of load balancers, comma-separated
 : "${NGINX_WATCH_SECONDS:=5}"                                       # seconds between two looks at the certificate
 
-if [ "$NGINX_HTTPS_PORT" = 443 ]; then NGINX_HTTPS_SUFFIX=; else NGINX_HTTPS_SUFFIX=":$NGINX_HTTPS_PORT"; fi
+# Never the Host that a request names: with that, anybody could make a link of ours that leads to a place of theirs.
+NGINX_ORIGIN=https://$(echo "$PUBLIC_URL" | sed 's|^[a-z]*://||; s|/.*||; s|:[0-9]*$||')
+[ "$NGINX_HTTPS_PORT" = 443 ] || NGINX_ORIGIN=$NGINX_ORIGIN:$NGINX_HTTPS_PORT
 
 # Until the first certificate has been issued, nginx needs one to start with, or nobody could answer the authority.
 choose_certificate() {
@@ -45,7 +48,7 @@ fill_templates() {
         [ -z "$NGINX_TRUSTED_PROXIES" ] || echo 'real_ip_header X-Forwarded-For; real_ip_recursive on;'
     } >"$rendered/trusted.inc"
     export NGINX_BURST NGINX_REQUESTS_PER_SECOND NGINX_SIGN_IN_BURST NGINX_SIGN_INS_PER_SECOND NGINX_CONNECTIONS \
-        NGINX_MAX_BODY_BYTES NGINX_ANSWER_SECONDS NGINX_HTTPS_PORT NGINX_HTTPS_SUFFIX NGINX_HSTS_SECONDS NGINX_RESOLVER \
+        NGINX_MAX_BODY_BYTES NGINX_ANSWER_SECONDS NGINX_HTTPS_PORT NGINX_ORIGIN NGINX_HSTS_SECONDS NGINX_RESOLVER \
         NGINX_CERTIFICATE NGINX_CERTIFICATE_KEY
     # Only our own names: nginx's variables look the same.
     names=$(env | sed -n 's/^\(NGINX_[A-Z_]*\)=.*/${\1}/p')

@@ -45,12 +45,23 @@ async def test_plain_http_is_sent_to_tls_with_its_path_and_query(stack: Stack) -
         answer = await plain.post("/todos/?limit=3&sort=title&x=%2F%20a")
     assert answer.status_code == 308, "the method stays"
     assert answer.headers["location"] == f"{stack.base_url}/todos/?limit=3&sort=title&x=%2F%20a"
+    assert "strict-transport-security" not in answer.headers, "RFC 6797: over TLS alone"
 
 
 async def test_plain_http_on_the_tls_port_is_sent_to_tls_too(stack: Stack) -> None:
     async with httpx.AsyncClient(base_url=f"http://localhost:{stack.https_port}", trust_env=False) as plain:
         answer = await plain.get("/todos/?limit=3")
     assert (answer.status_code, answer.headers["location"]) == (308, f"{stack.base_url}/todos/?limit=3")
+
+
+@pytest.mark.parametrize("port", ["http_port", "https_port"])
+async def test_the_way_to_tls_names_our_host_whatever_host_a_request_names(stack: Stack, port: str) -> None:
+    async with httpx.AsyncClient(base_url=f"http://localhost:{getattr(stack, port)}", trust_env=False) as plain:
+        for host in ("evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1"):
+            answer = await plain.get("/todos/", headers={"Host": host})
+            assert (answer.status_code, answer.headers["location"]) == (308, f"{stack.base_url}/todos/")
+        answer = await plain.get("/", extensions={"target": b"http://evil.example/todos/"})
+        assert (answer.status_code, answer.headers["location"]) == (308, f"{stack.base_url}/todos/")
 
 
 async def test_a_stranger_to_the_development_authority_is_refused(stack: Stack) -> None:
@@ -127,6 +138,46 @@ async def _raw_status(stack: Stack, target: str) -> int:
 
 
 # ---- What nginx says itself, in the API's shape
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize(
+    ("line", "more", "status"),
+    [
+        pytest.param("GET /% HTTP/1.1", "", 400, id="percent"),
+        pytest.param("GET /%zz HTTP/1.1", "", 400, id="no hexadecimal"),
+        pytest.param("GET /%00 HTTP/1.1", "", 400, id="NUL"),
+        pytest.param("GET /../x HTTP/1.1", "", 400, id="above the root"),
+        pytest.param("GET /a b HTTP/1.1", "", 400, id="space"),
+        pytest.param(f"GET /{'a' * 9000} HTTP/1.1", "", 414, id="long address"),
+        pytest.param("g@t / HTTP/1.1", "", 400, id="no method"),
+        pytest.param("GET / HTTP/1.1", "Host: a\r\nHost: b\r\n", 400, id="two hosts"),
+        pytest.param("GET / HTTP/1.1", f"X: {'x' * 9000}\r\n", 400, id="long header"),
+        pytest.param("TRACE / HTTP/1.1", "", 405, id="TRACE"),
+        pytest.param("POST / HTTP/1.1", "Transfer-Encoding: x\r\n", 501, id="unknown coding"),
+        pytest.param("GET / HTTP/3.7", "", 505, id="unknown version"),
+    ],
+)
+async def test_what_is_no_request_is_the_clients_mistake(
+    stack: Stack, tls: bool, line: str, more: str, status: int
+) -> None:
+    port = stack.https_port if tls else stack.http_port
+    reader, writer = await asyncio.open_connection("localhost", port, ssl=stack.tls() if tls else None)
+    writer.write(f"{line}\r\nHost: localhost\r\nConnection: close\r\n{more}\r\n".encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 %d " % status), head
+    assert b"\r\nContent-Type: application/problem+json\r\n" in head
+    document = json.loads(body)
+    assert (document["status"], document["code"]) == (status, "http_error")
+
+
+@pytest.mark.parametrize("target", ["/%", "/%zz", "/%00", "/../x", "/a b"])
+async def test_by_http_2_it_is_as_well(stack: Stack, target: str) -> None:
+    async with stack.client(http2=True) as http:
+        answer = await http.get("/", extensions={"target": target.encode()})
+    assert answer.http_version == "HTTP/2"
+    problem(answer, 400, "http_error")
 
 
 @pytest.mark.parametrize(

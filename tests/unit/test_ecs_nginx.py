@@ -60,6 +60,13 @@ def test_every_variable_of_the_templates_is_filled_in() -> None:
     assert {name for name in used if name not in PROXY} == set()
 
 
+def test_every_file_that_is_included_is_taken_over() -> None:
+    servers = (CONTAINER / "templates" / "30-servers.conf.template").read_text(encoding="utf-8")
+    included = set(re.findall(r"include /etc/nginx/todo/(\w+\.inc);", servers))
+    assert len(included) >= 3
+    assert {name for name in included if name not in PROXY} == set()
+
+
 def test_defaults_of_limits_are_the_containers() -> None:
     default = re.compile(r'"\$\{(NGINX_\w+):=(\w+)\}"')
     theirs = dict(default.findall((CONTAINER / "start.sh").read_text(encoding="utf-8")))

@@ -10,27 +10,33 @@ import pytest
 
 from todo_api.messages import PROBLEMS, Language, problem_text
 
-TEMPLATES = Path(__file__).resolve().parent.parent.parent / "nginx" / "templates"
+NGINX = Path(__file__).resolve().parent.parent.parent / "nginx"
 LIMIT = "1048576"
 OWN = {"timeout"}
 """Codes that only nginx has: the API does not know that it is too slow."""
 
 
 def _filled(name: str) -> str:
-    return (TEMPLATES / name).read_text(encoding="utf-8").replace("${NGINX_MAX_BODY_BYTES}", LIMIT)
+    text = (NGINX / name).read_text(encoding="utf-8").replace("${NGINX_MAX_BODY_BYTES}", LIMIT)
+    return text.replace("    include /etc/nginx/todo/refused.inc;\n", "")
 
 
 def _words() -> dict[str, dict[Language, str]]:
     """Each variable's members in either language, by the variable's name."""
     maps = re.findall(
-        r"map \$todo_zh \$todo_(\w+) \{\s*default '(.*)';\s*1 '(.*)';\s*\}", _filled("20-problems.conf.template")
+        r"map \$todo_zh \$todo_(\w+) \{\s*default '(.*)';\s*1 '(.*)';\s*\}", _filled("templates/20-problems.conf.template")
     )
     return {name: {"en": english, "zh": chinese} for name, english, chinese in maps}
 
 
 def _answers() -> list[tuple[str, str]]:
     """Each status that nginx answers with a body of its own, and that body."""
-    return re.findall(r"return (\d+) '(\{.*\})';", _filled("30-servers.conf.template"))
+    refused = _filled("refused.inc")
+    answers = re.findall(r"return (\d+) '(\{.*\})';", _filled("templates/30-servers.conf.template"))
+    ((_, body),) = re.findall(r"return (\d+) '(\{.*\})';", refused)
+    statuses = " ".join(re.findall(r"^error_page ([\d ]+) (?:=400 )?/.refused;$", refused, re.MULTILINE)).split()
+    # nginx's own 494 and 431 are shown as 400.
+    return answers + [(status, body.replace("$status", status)) for status in statuses if status not in {"431", "494"}]
 
 
 ANSWERS = _answers()
@@ -54,7 +60,7 @@ def test_an_answer_of_nginx_is_the_apis_problem_document(status: str, body: str,
 
 
 def test_every_status_that_nginx_may_answer_has_a_body_of_that_status() -> None:
-    servers = _filled("30-servers.conf.template")
+    servers = _filled("templates/30-servers.conf.template")
     for before, given, location in re.findall(r"error_page ([\d ]+) (=\d* )?@(\w+);", servers):
         (block,) = re.findall(rf"\n    location @{location} \{{\n(.*?)\n    \}}", servers, re.DOTALL)
         answered = set(re.findall(r"return (\d+) ", block))

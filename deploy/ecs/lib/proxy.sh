@@ -65,7 +65,7 @@ filled() {
         NGINX_MAX_BODY_BYTES NGINX_ANSWER_SECONDS NGINX_HSTS_SECONDS; do
         edits+=(--expression "s|\${$name}|${!name}|g")
     done
-    edits+=(--expression "s|\${NGINX_REAL_IP}|$(real_ip)|" --expression 's|\${NGINX_HTTPS_SUFFIX}||g'
+    edits+=(--expression "s|\${NGINX_REAL_IP}|$(real_ip)|" --expression "s|\${NGINX_ORIGIN}|https://$DOMAIN|g"
         --expression 's|/dev/stderr|/var/log/nginx/error.log|g')
     # A host without IPv6 refuses to listen on it.
     [ -e /proc/net/if_inet6 ] || edits+=(--expression '/listen \[::\]/d')
@@ -77,7 +77,7 @@ filled() {
 staged() {
     local templates=$1/nginx/templates
     install --directory "$2/todo"
-    cp "$1/nginx/headers.inc" "$1/nginx/problem.inc" "$1/nginx/proxy.inc" "$2/todo/"
+    cp "$1/nginx/headers.inc" "$1/nginx/problem.inc" "$1/nginx/proxy.inc" "$1/nginx/refused.inc" "$2/todo/"
     filled "$templates/20-problems.conf.template" >"$2/todo/problems.conf"
     # Of the container's settings the maps and the limits: not its DNS, its upstream and its HTTP/3.
     filled "$templates/10-settings.conf.template" |
