@@ -24,7 +24,8 @@ def _filled(name: str) -> str:
 def _words() -> dict[str, dict[Language, str]]:
     """Each variable's members in either language, by the variable's name."""
     maps = re.findall(
-        r"map \$todo_zh \$todo_(\w+) \{\s*default '(.*)';\s*1 '(.*)';\s*\}", _filled("templates/20-problems.conf.template")
+        r"map \$todo_zh \$todo_(\w+) \{\s*default '(.*)';\s*1 '(.*)';\s*\}",
+        _filled("templates/20-problems.conf.template"),
     )
     return {name: {"en": english, "zh": chinese} for name, english, chinese in maps}
 
