@@ -7,7 +7,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from todo_api import (
     accounts,
@@ -23,6 +22,7 @@ from todo_api import (
     todos,
     webhooks,
 )
+from todo_api.cors import Cors
 from todo_api.dependencies import Process
 from todo_api.middleware import BodyLimit, RequestContext
 from todo_api.routing import TrailingSlash, paths_with_slash
@@ -117,21 +117,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.add_middleware(TrailingSlash, paths=paths_with_slash(*routers))
     app.add_middleware(BodyLimit, limit=settings.api.max_body_bytes)
-    if settings.api.origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=settings.api.origins,
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=[
-                "Authorization",
-                "Content-Type",
-                "If-Match",
-                "If-None-Match",
-                "Last-Event-ID",
-                "X-Request-Id",
-            ],
-            expose_headers=["ETag", "Location", "Retry-After", "X-Request-Id"],
-        )
+    app.add_middleware(Cors, settings=settings)
     app.add_middleware(RequestContext, metrics=metrics)  # added last, so outermost
     return app
 

@@ -15,7 +15,10 @@ class ApiSettings(Concern):
 
     docs_enabled: bool = Field(True, description="serve /docs, /redoc and /openapi.json")
     max_body_bytes: int = Field(1_048_576, ge=1_024, description="bytes of the largest request body; beyond, 413")
-    cors_origins: str = Field("", description="comma-separated origins whose pages may call the API; * for any")
+    cors_origins: str = Field(
+        "",
+        description="comma-separated origins whose pages may call the API, * for any; development adds localhost",
+    )
     metrics_port: int = Field(0, ge=0, le=65_535, description="where Prometheus finds the API's metrics; 0: nowhere")
     metrics_host: str = Field("127.0.0.1", description="the address that this port is opened on")
     metrics_dir: Path = Field(
