@@ -191,7 +191,7 @@ put_right
 for service in api worker; do before[$service]=$(image_that_runs "$service"); done
 case $build in
     yes)
-        if grep -q 'dockerfile: services/api/Dockerfile' <<<"$CONFIGURATION"; then
+        if grep -q 'dockerfile: services/Dockerfile' <<<"$CONFIGURATION"; then
             say "Building the images"
             docker compose build --quiet api worker
         else

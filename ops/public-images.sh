@@ -9,5 +9,5 @@ shopt -s nullglob
 # Services, but not what is built here (its name begins with a variable of ours); and what builds begin with, but not
 # their own stages.
 sed -nE -e 's/\$\{BASE_PREFIX:?-?\}//' -e 's/^ *(image:|FROM) ([^ #$]+).*/\2/p' \
-    compose*.yaml tests/stack/compose*.yaml services/*/Dockerfile certificates/Dockerfile dev/Dockerfile |
+    compose*.yaml tests/stack/compose*.yaml services/Dockerfile certificates/Dockerfile dev/Dockerfile |
     grep -E '[:/]' | grep -v '^todo-' | sort -u

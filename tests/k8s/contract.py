@@ -126,7 +126,7 @@ def ports(documents: Documents) -> Iterator[str]:
     }
     for name in ("api", "worker"):
         if set(expected[name].values()) != images.image(name).ports:
-            yield f"{name}: its Dockerfile exposes {images.image(name).ports}."
+            yield f"{name}: its image exposes {images.image(name).ports}."
     for name, pod in pods(documents).items():
         found = {port["name"]: port["containerPort"] for port in pod.container.get("ports", [])}
         if found != expected.get(name, {}):
@@ -197,7 +197,7 @@ def users(documents: Documents) -> Iterator[str]:
     for name, pod in pods(documents).items():
         expected = images.service(PUBLIC.get(name, name))["user"]
         if name in OURS and images.image(OURS[name]).user != expected:
-            yield f"{name}: its Dockerfile's user is {images.image(OURS[name]).user}."
+            yield f"{name}: its image's user is {images.image(OURS[name]).user}."
         context = pod.spec.get("securityContext", {})
         own = pod.container.get("securityContext", {})
         found = f"{context.get('runAsUser')}:{context.get('runAsGroup')}"

@@ -32,7 +32,7 @@ def probes(documents: Documents) -> Iterator[str]:
         if kind != "CMD":
             yield f"{name}: its health check in Compose is no command."
         if name in OURS and images.image(OURS[name]).healthcheck != command:
-            yield f"{name}: its Dockerfile's health check is another one than Compose's."
+            yield f"{name}: its image's health check is another one than Compose's."
         expected[name] = {probe: {"exec": {"command": command}} for probe in needed}
     for name, pod in pods(documents).items():
         for probe in _PROBES:

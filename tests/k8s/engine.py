@@ -47,10 +47,8 @@ async def build(tag: str) -> None:
     """Our images, as compose.yaml builds them."""
     options = [f"--build-arg={name}={os.environ[name]}" for name in ("BASE_PREFIX", "INDEX_URL") if name in os.environ]
     for name in ("api", "worker"):
-        file = f"services/{name}/Dockerfile"
-        await docker(
-            "build", "--quiet", *options, f"--tag=todo-{name}:{tag}", f"--file={ROOT / file}", str(ROOT), seconds=900
-        )
+        target = [f"--file={ROOT}/services/Dockerfile", f"--target={name}", f"--tag=todo-{name}:{tag}"]
+        await docker("build", "--quiet", *options, *target, str(ROOT), seconds=900)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What compose.yaml and the Dockerfiles say: the contract that the manifests are held to."""
+"""What compose.yaml and services/Dockerfile say: the contract that the manifests are held to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
 
 @dataclass(frozen=True)
 class Image:
-    """What a Dockerfile leaves behind."""
+    """What a target of services/Dockerfile leaves behind."""
 
     command: list[str]
     user: str
@@ -28,10 +28,11 @@ class Image:
 
 @lru_cache
 def image(service: str) -> Image:
-    """The image of services/SERVICE."""
-    text = (ROOT / "services" / service / "Dockerfile").read_text(encoding="utf-8")
-    last = text.rpartition("\nFROM ")[2].replace("\\\n", "")
-    one = dict(re.findall(r"^(CMD|USER|EXPOSE|HEALTHCHECK) (.*)$", last, re.MULTILINE))
+    """The image of one of our services, with what it has from the stage that both begin with."""
+    text = (ROOT / "services" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "")
+    stages = {stage.partition("\n")[0].rpartition(" AS ")[2]: stage for stage in text.split("\nFROM ")[1:]}
+    lines = stages["image"] + stages[service]
+    one = dict(re.findall(r"^(CMD|USER|EXPOSE|HEALTHCHECK) (.*)$", lines, re.MULTILINE))
     return Image(
         command=json.loads(one["CMD"]),
         user=one["USER"],
