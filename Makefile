@@ -230,10 +230,6 @@ bench: $(READY) ## Measure what the pages quote (ARGS chooses)
 bench-reminders: $(READY) ## Measure the reminder engine: throughput, punctuality, a receiver that hangs (ARGS=--quick)
 	@$(PY) -m bench.reminders $(ARGS)
 
-.PHONY: bench-upgrade
-bench-upgrade: $(READY) ## Migrate a million todos from before reminders, with reads and writes going on (ARGS=--quick)
-	@$(PY) -m bench.upgrade $(ARGS)
-
 .PHONY: bench-containers
 bench-containers: $(READY) ## Measure images, cold start and idle memory of each container, and a rebuild (needs Docker)
 	@$(PY) -m bench.containers

@@ -136,6 +136,32 @@ async def test_a_migration_that_cannot_get_its_lock_gives_up_and_leaves_the_data
     assert (code, runner.head() in output) == (0, True)
 
 
+async def test_open_todos_from_before_reminders_get_one_each_however_often_the_migration_runs(
+    empty_database: str,
+) -> None:
+    settings = make_settings(empty_database)
+    await in_thread(runner.upgrade, settings, "0003")
+    connection = await asyncpg.connect(empty_database)
+    await connection.execute(
+        "INSERT INTO accounts (id, username, username_key, email, email_key, password_hash)"
+        f" VALUES ({ONE}, 'lin', 'lin', 'lin@example.com', 'lin@example.com', '')"
+    )
+    await connection.execute(
+        "INSERT INTO todos (id, owner_id, title, due_at, completed_at, created_at, updated_at)"
+        f" SELECT gen_random_uuid(), {ONE}, title, now() + due, now() + done, now(), now() FROM (VALUES"
+        "  ('due', interval '1 day', NULL::interval), ('overdue', interval '-1 day', NULL),"
+        "  ('done', interval '1 day', interval '0'), ('undated', NULL, NULL)) AS t (title, due, done)"
+    )
+    for _ in range(2):
+        await in_thread(runner.upgrade, settings, "0004")
+        rows = await connection.fetch(
+            "SELECT t.title, r.state, r.remind_at = t.due_at FROM reminders r JOIN todos t ON t.id = r.todo_id"
+        )
+        assert [tuple(row) for row in rows] == [("due", "scheduled", True)]
+        await in_thread(runner.downgrade, settings, "0003")
+    await connection.close()
+
+
 async def test_a_database_that_a_newer_release_migrated_is_left_as_it_is(empty_database: str) -> None:
     await in_thread(runner.upgrade, make_settings(empty_database))
     connection = await asyncpg.connect(empty_database)

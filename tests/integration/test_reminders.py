@@ -313,3 +313,20 @@ async def test_a_reminder_that_waits_for_the_end_of_quiet_hours_survives_complet
     for verb, expected in (("complete", "cancelled"), ("reopen", "scheduled")):
         await lin.post(f"/todos/{todo['id']}/{verb}")
         assert await shown(lin, todo) == [(remind_at, expected)]
+
+
+@pytest.mark.parametrize("change_to", ["dated", "reopened"])
+async def test_a_todo_from_before_reminders_gets_one_when_it_gets_a_due_time_or_is_reopened(
+    lin: Person, database_url: str, change_to: str
+) -> None:
+    todo = await lin.add_todo()
+    soon = ahead(days=1)
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("DELETE FROM reminders WHERE todo_id = $1", todo["id"])
+    if change_to == "reopened":
+        await connection.execute("UPDATE todos SET due_at = $2, completed_at = now() WHERE id = $1", todo["id"], soon)
+        await lin.post(f"/todos/{todo['id']}/reopen")
+    else:
+        await change(lin, todo, due_at=written(soon))
+    await connection.close()
+    assert await shown(lin, todo) == [(written(soon), "scheduled")]

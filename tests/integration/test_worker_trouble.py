@@ -21,7 +21,7 @@ from todo_core.inbox.repository import Inboxes
 from todo_core.reminders.dispatch import Delivery
 from todo_core.settings import DatabaseSettings, EmailSettings, RedisSettings, WebhookSettings
 from todo_core.webhooks.health import WebhookHealth
-from todo_worker.channels.base import Failed, Undeliverable
+from todo_worker.channel import Failed, Undeliverable
 from todo_worker.channels.inbox import Bell, InboxChannel
 from todo_worker.channels.webhook import WebhookChannel
 from todo_worker.mailer import Mailer

@@ -25,7 +25,7 @@ from todo_worker.app.broker import broker_options, broker_url
 from todo_worker.app.celery import create_app
 from todo_worker.app.peer_notifier import CeleryPeerNotifier
 from todo_worker.attempts import Attempts
-from todo_worker.channels.base import Failed, Undeliverable
+from todo_worker.channel import Failed, Undeliverable
 from todo_worker.mail_texts import texts_for, written
 from todo_worker.metrics import Metrics
 from todo_worker.patience import Patience

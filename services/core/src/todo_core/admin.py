@@ -9,10 +9,9 @@ from uuid import UUID
 
 from alembic.util import CommandError
 
-from todo_core.database import Database, StatementPool, is_outage
+from todo_core.database import StatementPool, is_outage
 from todo_core.migrations import runner
 from todo_core.reminders.dead_letters import DeadLetters
-from todo_core.reminders.old_writes import OldWrites
 from todo_core.settings import ConfigurationError, Settings
 
 _T = TypeVar("_T")
@@ -47,9 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     downgrade.set_defaults(run=_downgrade)
     check = commands.add_parser("check-settings", help="say whether the service would start with these settings")
     check.set_defaults(run=_check_settings)
-    reminders = commands.add_parser(
-        "reminders", help="deliveries that were given up, and reminders after an upgrade"
-    ).add_subparsers(required=True, metavar="list|retry|mend")
+    reminders = commands.add_parser("reminders", help="deliveries that were given up").add_subparsers(
+        required=True, metavar="list|retry"
+    )
     listing = reminders.add_parser("list", help="the latest, with the error that ended each")
     listing.add_argument("--limit", type=int, default=50, help="how many (default: 50)")
     listing.set_defaults(run=_list_dead)
@@ -58,8 +57,6 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--all", action="store_true", help="every one")
     which.add_argument("ids", nargs="*", type=UUID, default=[], metavar="id", help="a delivery's id")
     retry.set_defaults(run=_retry_dead)
-    mend = reminders.add_parser("mend", help="put right what a release without reminders wrote during an upgrade")
-    mend.set_defaults(run=_mend_old_writes)
     return parser
 
 
@@ -93,17 +90,6 @@ def _list_dead(settings: Settings, options: argparse.Namespace) -> None:
 def _retry_dead(settings: Settings, options: argparse.Namespace) -> None:
     ids = None if options.all else [str(delivery_id) for delivery_id in options.ids]
     print(f"{_with_database(settings, lambda letters: letters.retry(ids))} on their way again.")
-
-
-def _mend_old_writes(settings: Settings, _: argparse.Namespace) -> None:
-    async def run() -> int:
-        database = Database(settings.database)
-        try:
-            return await OldWrites(database).mend(look_back=None)
-        finally:
-            await database.close()
-
-    print(f"{asyncio.run(run())} todos had reminders that did not fit.")
 
 
 def _with_database(settings: Settings, work: Callable[[DeadLetters], Awaitable[_T]]) -> _T:

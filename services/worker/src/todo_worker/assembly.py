@@ -13,7 +13,7 @@ from todo_core.inbox.repository import Inboxes
 from todo_core.reminders.dispatch import Dispatch
 from todo_core.settings import Settings
 from todo_core.webhooks.health import WebhookHealth
-from todo_worker.channels.base import Channel
+from todo_worker.channel import Channel
 from todo_worker.channels.email import EmailChannel
 from todo_worker.channels.inbox import Bell, InboxChannel
 from todo_worker.channels.webhook import WebhookChannel

@@ -10,7 +10,7 @@ import structlog
 
 from todo_core.reminders.dispatch import Delivery, Outcome
 from todo_core.settings import WorkerSettings
-from todo_worker.channels.base import Channel, Failed, Undeliverable
+from todo_worker.channel import Channel, Failed, Undeliverable
 from todo_worker.settler import Settler
 from todo_worker.slots import Slots
 from todo_worker.steps import Steps

@@ -9,7 +9,7 @@ from email.message import EmailMessage
 import aiosmtplib
 
 from todo_core.settings import EmailSettings
-from todo_worker.channels.base import Failed, Undeliverable
+from todo_worker.channel import Failed, Undeliverable
 
 _IDLE_SECONDS = 20.0
 """Kept no longer: servers close what is idle, and a mail that meets such a connection has to be sent again."""

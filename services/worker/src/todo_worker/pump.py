@@ -17,7 +17,7 @@ import structlog
 from todo_core.reminders.dispatch import Delivery, Dispatch
 from todo_core.settings import WorkerSettings
 from todo_worker.attempts import Attempts
-from todo_worker.channels.base import Channel
+from todo_worker.channel import Channel
 from todo_worker.metrics import Metrics
 from todo_worker.patience import Patience
 from todo_worker.settler import Settler

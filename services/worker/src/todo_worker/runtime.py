@@ -15,9 +15,7 @@ import structlog
 import uvloop
 from prometheus_client import REGISTRY, CollectorRegistry
 
-from todo_core.database import Database
 from todo_core.purge import Purge
-from todo_core.reminders.old_writes import OldWrites
 from todo_core.settings import Settings
 from todo_worker.assembly import Parts, assemble
 from todo_worker.heartbeat import Heartbeat
@@ -67,7 +65,7 @@ class Runtime:
         self._submit(self._deliver(delivery_ids))
 
     def purge(self) -> None:
-        """Remove what nobody needs any more, and put right what an old release wrote during an upgrade."""
+        """Remove what is not needed any more."""
         self._submit(self._purge())
 
     def _submit(self, work: Coroutine[Any, Any, None]) -> None:
@@ -158,19 +156,10 @@ class Runtime:
                 verifications=await purge.verifications(),
                 mailed_addresses=await purge.mailed_addresses(),
             )
-            _log.info("old_writes_mended", todos=await self._mend_old_writes())
         except Exception as error:  # the next one comes in an hour
             _log.warning("purge_failed", **Patience.describe(error))
         finally:
             self._purging = False
-
-    async def _mend_old_writes(self) -> int:
-        """After an upgrade; on connections that nothing else waits for."""
-        database = Database(self._settings.database)
-        try:
-            return await OldWrites(database).mend()
-        finally:
-            await database.close()
 
     async def _tell(self, parts: Parts) -> None:
         """Keep the gauges fresh, and say once a minute in the log how it goes."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from todo_core.reminders.dispatch import Delivery
-from todo_worker.channels.base import Channel
+from todo_worker.channel import Channel
 
 _FIRST_REST = 1.0
 _LONGEST_REST = 30.0

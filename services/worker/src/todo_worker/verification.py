@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from todo_core.accounts.verification_mails import VerificationMails
-from todo_worker.channels.base import Failed
+from todo_worker.channel import Failed
 from todo_worker.mailer import Mailer
 from todo_worker.mails import MailWriter
 from todo_worker.metrics import Metrics

@@ -1,5 +1,6 @@
 """Reminders, and their deliveries: what has to reach whom, by which channel, and how far that is."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -9,6 +10,18 @@ from sqlmodel import Field, SQLModel
 
 from todo_core.database import Instant
 from todo_core.ids import new_id
+
+
+@dataclass(frozen=True, slots=True)
+class RemindedTodo:
+    """What the rules of reminders need to know of a todo, as it is after the change that they follow."""
+
+    id: UUID
+    owner_id: UUID
+    due_at: datetime | None
+    completed: bool
+    own_reminders: bool
+    """Whether its reminders were set for it alone; else it has its account's default ones."""
 
 
 class ReminderState(StrEnum):

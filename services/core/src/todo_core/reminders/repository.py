@@ -4,12 +4,22 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Boolean, Uuid, column, delete, func, select, table, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from todo_core.reminders.models import Delivery, DeliveryState, Reminder, ReminderState
-from todo_core.todos.models import Todo
+from todo_core.database import Instant
+from todo_core.reminders.models import Delivery, DeliveryState, RemindedTodo, Reminder, ReminderState
+
+# What is read of todos. Their model is of a layer above.
+_TODOS = table(
+    "todos",
+    column("id", Uuid()),
+    column("owner_id", Uuid()),
+    column("due_at", Instant()),
+    column("completed", Boolean()),
+    column("own_reminders", Boolean()),
+)
 
 
 class ReminderRepository:
@@ -37,26 +47,29 @@ class ReminderRepository:
         )
         return list((await self._session.execute(statement)).scalars())
 
-    async def lock_scheduled(self, owner_id: UUID) -> list[tuple[Reminder, Todo]]:
-        """All of the account's reminders that are still to come, locked, with their todos."""
+    async def lock_scheduled(self, owner_id: UUID) -> list[tuple[Reminder, datetime | None]]:
+        """All of the account's reminders that are still to come, locked, each with its todo's due time."""
         statement = (
-            select(Reminder, Todo)
-            .join(Todo, col(Todo.id) == col(Reminder.todo_id))
+            select(Reminder, _TODOS.c.due_at)
+            .join(_TODOS, _TODOS.c.id == col(Reminder.todo_id))
             .where(col(Reminder.account_id) == owner_id, col(Reminder.state) == ReminderState.SCHEDULED)
             .order_by(col(Reminder.id))
             .with_for_update(of=Reminder)
         )
-        return [(reminder, todo) for reminder, todo in await self._session.execute(statement)]
+        return [(reminder, due_at) for reminder, due_at in await self._session.execute(statement)]
 
-    async def todos_with_default_reminders(self, owner_id: UUID) -> list[Todo]:
+    async def todos_with_default_reminders(self, owner_id: UUID) -> list[RemindedTodo]:
         """The account's open todos that have a due time and no reminders of their own."""
-        statement = select(Todo).where(
-            col(Todo.owner_id) == owner_id,
-            col(Todo.due_at).is_not(None),
-            col(Todo.completed).is_(False),
-            col(Todo.own_reminders).is_(False),
+        statement = select(_TODOS.c.id, _TODOS.c.due_at).where(
+            _TODOS.c.owner_id == owner_id,
+            _TODOS.c.due_at.is_not(None),
+            _TODOS.c.completed.is_(False),
+            _TODOS.c.own_reminders.is_(False),
         )
-        return list((await self._session.execute(statement)).scalars())
+        return [
+            RemindedTodo(todo_id, owner_id, due_at, completed=False, own_reminders=False)
+            for todo_id, due_at in await self._session.execute(statement)
+        ]
 
     async def delete(self, owner_id: UUID, reminder_ids: Collection[UUID]) -> None:
         """Remove reminders, and whatever of theirs is still on its way."""

@@ -9,10 +9,9 @@ from zoneinfo import ZoneInfo
 from todo_core.errors import Fault, Invalid
 from todo_core.preferences.repository import PreferencesRepository
 from todo_core.reminders import schedule
-from todo_core.reminders.models import Delivery, DeliveryState, Reminder, ReminderState
+from todo_core.reminders.models import Delivery, DeliveryState, RemindedTodo, Reminder, ReminderState
 from todo_core.reminders.repository import ReminderRepository
 from todo_core.reminders.schedule import Offset, QuietHours
-from todo_core.todos.models import Todo
 
 MOST_REMINDERS = 10
 _WAITING = {ReminderState.SCHEDULED, ReminderState.CLAIMED}
@@ -34,14 +33,14 @@ class Plan:
     quiet: QuietHours | None
     defaults: tuple[Offset, ...]
 
-    def target(self, reminder: Reminder, todo: Todo) -> datetime | None:
+    def target(self, reminder: Reminder, due_at: datetime | None) -> datetime | None:
         """The instant that was asked for; None while the todo has no due time."""
         if reminder.at is not None:
             return reminder.at
-        if todo.due_at is None or reminder.before_days is None or reminder.before_seconds is None:
+        if due_at is None or reminder.before_days is None or reminder.before_seconds is None:
             return None
         try:
-            return schedule.before(todo.due_at, Offset(reminder.before_days, reminder.before_seconds), self.zone)
+            return schedule.before(due_at, Offset(reminder.before_days, reminder.before_seconds), self.zone)
         except OverflowError:
             return None
 
@@ -77,19 +76,18 @@ class ReminderService:
         self._reminders = reminders
         self._preferences = preferences
 
-    async def plan_new(self, todo: Todo, specs: Sequence[ReminderSpec] | None, now: datetime) -> None:
+    async def plan_new(self, todo: RemindedTodo, specs: Sequence[ReminderSpec] | None, now: datetime) -> None:
         """Give a new todo its reminders: those asked for, or (None) the account's defaults.
 
         Raises:
             Invalid: one is to be at an instant that has passed.
         """
-        todo.own_reminders = specs is not None
         plan = await self._plan(todo.owner_id)
         reminders = self._build(todo, specs, plan, now)
         if reminders:
             await self._reminders.add(reminders)
 
-    async def replace(self, todo: Todo, specs: Sequence[ReminderSpec] | None, now: datetime) -> None:
+    async def replace(self, todo: RemindedTodo, specs: Sequence[ReminderSpec] | None, now: datetime) -> None:
         """Give a todo other reminders; None: the account's defaults again.
 
         Those that are as asked for stay as they are, so that none goes out twice.
@@ -97,7 +95,6 @@ class ReminderService:
         Raises:
             Invalid: a new one is to be at an instant that has passed.
         """
-        todo.own_reminders = specs is not None
         plan = await self._plan(todo.owner_id)
         existing = await self._reminders.lock_of_todo(todo.owner_id, todo.id)
         kept: list[Reminder] = []
@@ -116,7 +113,7 @@ class ReminderService:
             await self._reminders.add(added)
         await self._apply(todo, kept, plan, now)
 
-    async def follow(self, todo: Todo, now: datetime) -> None:
+    async def follow(self, todo: RemindedTodo, now: datetime) -> None:
         """Move, cancel or restore a todo's reminders after its due time or its completion changed.
 
         One that was made before there were reminders, or by a release that knew of none, gets the account's defaults.
@@ -129,13 +126,13 @@ class ReminderService:
                 await self._reminders.add(added)
         await self._apply(todo, reminders, plan, now)
 
-    async def snooze(self, todo: Todo, until: datetime, now: datetime) -> Reminder:
+    async def snooze(self, todo: RemindedTodo, until: datetime, now: datetime) -> Reminder:
         """Remind once more, at an instant.
 
         Raises:
             Invalid: it has passed, the todo is done, or it has its fill of reminders that are still to come.
         """
-        if todo.completed_at is not None:
+        if todo.completed:
             raise Invalid(Fault("completed", "snooze_done"))
         existing = await self._reminders.lock_of_todo(todo.owner_id, todo.id)
         if sum(reminder.state == ReminderState.SCHEDULED for reminder in existing) >= 2 * MOST_REMINDERS:
@@ -162,8 +159,8 @@ class ReminderService:
         if defaults_changed:
             for todo in await self._reminders.todos_with_default_reminders(owner_id):
                 await self.replace(todo, None, now)
-        for reminder, todo in await self._reminders.lock_scheduled(owner_id):
-            target = plan.target(reminder, todo)
+        for reminder, due_at in await self._reminders.lock_scheduled(owner_id):
+            target = plan.target(reminder, due_at)
             if target is not None:
                 reminder.remind_at = plan.due(target)
         await self._reminders.save()
@@ -183,7 +180,9 @@ class ReminderService:
     def _specs(specs: Sequence[ReminderSpec] | None, plan: Plan) -> Sequence[ReminderSpec]:
         return [ReminderSpec(before=offset) for offset in plan.defaults] if specs is None else specs
 
-    def _build(self, todo: Todo, specs: Sequence[ReminderSpec] | None, plan: Plan, now: datetime) -> list[Reminder]:
+    def _build(
+        self, todo: RemindedTodo, specs: Sequence[ReminderSpec] | None, plan: Plan, now: datetime
+    ) -> list[Reminder]:
         past = [index for index, spec in enumerate(specs or ()) if spec.at is not None and spec.at <= now]
         if past:
             raise Invalid(*(Fault(f"reminders.{index}.at", "past") for index in past))
@@ -202,7 +201,7 @@ class ReminderService:
             _follow(reminder, todo, plan, now)
         return reminders
 
-    async def _apply(self, todo: Todo, reminders: Sequence[Reminder], plan: Plan, now: datetime) -> None:
+    async def _apply(self, todo: RemindedTodo, reminders: Sequence[Reminder], plan: Plan, now: datetime) -> None:
         outdated = [reminder.id for reminder in reminders if _follow(reminder, todo, plan, now)]
         await self._reminders.save()
         if outdated:
@@ -215,10 +214,10 @@ def _is(reminder: Reminder, spec: ReminderSpec) -> bool:
     return reminder.at == spec.at
 
 
-def _follow(reminder: Reminder, todo: Todo, plan: Plan, now: datetime) -> bool:
+def _follow(reminder: Reminder, todo: RemindedTodo, plan: Plan, now: datetime) -> bool:
     """Bring one reminder into line with its todo. True if what was on its way for it no longer counts."""
-    target = plan.target(reminder, todo)
-    if todo.completed_at is not None or target is None:
+    target = plan.target(reminder, todo.due_at)
+    if todo.completed or target is None:
         waiting = reminder.state in _WAITING
         if waiting or (target is None and reminder.state == ReminderState.SKIPPED):
             reminder.state = ReminderState.CANCELLED

@@ -32,7 +32,7 @@ class Todo(SQLModel, table=True):
         CheckConstraint(f"char_length(description) <= {DESCRIPTION_LENGTH}", name="description_length"),
         CheckConstraint("version >= 1", name="version_positive"),
         # One index a sort key. `completed` stands before the key, so each serves its sort filtered and, as the merge
-        # of its two halves, unfiltered: see the statements in repository.py.
+        # of its two halves, unfiltered: see queries.py.
         Index(None, "owner_id", "completed", "created_at", "id"),
         Index(None, "owner_id", "completed", "due_at", "id"),
         Index(None, "owner_id", "completed", "updated_at", "id"),

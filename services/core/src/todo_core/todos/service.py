@@ -12,7 +12,7 @@ from todo_core.accounts.repository import AccountRepository
 from todo_core.accounts.tokens import Principal
 from todo_core.errors import NotFound, PreconditionFailed, Unauthenticated
 from todo_core.paging import Place, decode_cursor, encode_cursor
-from todo_core.reminders.models import Delivery, Reminder
+from todo_core.reminders.models import Delivery, RemindedTodo, Reminder
 from todo_core.reminders.service import ReminderService, ReminderSpec
 from todo_core.todos.models import Todo
 from todo_core.todos.queries import ListQuery, Sort
@@ -110,7 +110,7 @@ class TodoService:
         )
         todo.own_reminders = reminders is not None
         await self._todos.save(todo)
-        await self._reminders.plan_new(todo, reminders, at)
+        await self._reminders.plan_new(_reminded(todo), reminders, at)
         return todo
 
     async def update(
@@ -147,10 +147,11 @@ class TodoService:
             todo.version += 1
             await self._todos.save(todo)
         if "reminders" in changes:
-            await self._reminders.replace(todo, changes["reminders"], at)
+            todo.own_reminders = changes["reminders"] is not None
+            await self._reminders.replace(_reminded(todo), changes["reminders"], at)
             await self._todos.save(todo)
         elif planned_for != (todo.due_at, todo.completed_at):
-            await self._reminders.follow(todo, at)
+            await self._reminders.follow(_reminded(todo), at)
         return todo
 
     async def snooze(self, owner: Principal, todo_id: UUID, until: datetime | timedelta) -> Reminder:
@@ -163,7 +164,7 @@ class TodoService:
         """
         at = await self._begin(owner)
         todo = await self._lock(owner, todo_id, None)
-        return await self._reminders.snooze(todo, at + until if isinstance(until, timedelta) else until, at)
+        return await self._reminders.snooze(_reminded(todo), at + until if isinstance(until, timedelta) else until, at)
 
     async def reminders(self, owner: Principal, todo_id: UUID) -> list[tuple[Reminder, list[Delivery]]]:
         """The todo's reminders with their deliveries, by time.
@@ -207,3 +208,7 @@ class TodoService:
         if expected_versions is not None and todo.version not in expected_versions:
             raise PreconditionFailed
         return todo
+
+
+def _reminded(todo: Todo) -> RemindedTodo:
+    return RemindedTodo(todo.id, todo.owner_id, todo.due_at, todo.completed_at is not None, todo.own_reminders)

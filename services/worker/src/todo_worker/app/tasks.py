@@ -22,5 +22,5 @@ def deliver(delivery_ids: list[str]) -> None:
 
 @shared_task(name="todo.purge")
 def purge() -> None:
-    """Remove what nobody needs any more, and mend what an upgrade left. Beat asks for it every hour."""
+    """Remove what is not needed any more. Beat asks for it every hour."""
     current().purge()

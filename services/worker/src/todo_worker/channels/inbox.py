@@ -9,7 +9,7 @@ from todo_core.database import is_outage
 from todo_core.errors import Unavailable
 from todo_core.inbox.repository import Inboxes
 from todo_core.reminders.dispatch import Delivery
-from todo_worker.channels.base import Failed
+from todo_worker.channel import Failed
 
 _log = structlog.get_logger(__name__)
 

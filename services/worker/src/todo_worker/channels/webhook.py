@@ -18,7 +18,7 @@ from todo_core.reminders.dispatch import Delivery
 from todo_core.settings import WebhookSettings
 from todo_core.webhooks.health import WebhookHealth
 from todo_worker.addresses import AddressRefused, Guard
-from todo_worker.channels.base import Failed, Undeliverable
+from todo_worker.channel import Failed, Undeliverable
 from todo_worker.channels.inbox import Bell
 
 _MOST_READ = 65_536
