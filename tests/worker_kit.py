@@ -18,8 +18,8 @@ from tests.conftest import make_settings
 from todo_core.ids import new_id
 from todo_core.settings import EmailSettings, RuntimeSettings, Settings, WebhookSettings, WorkerSettings
 from todo_worker.assembly import Parts, assemble
+from todo_worker.crash_points import CrashPoints
 from todo_worker.metrics import Metrics
-from todo_worker.steps import Steps
 
 _numbers = itertools.count(1)
 SECRET = f"whsec_{base64.b64encode(b'0123456789abcdef0123456789abcdef').decode()}"
@@ -101,7 +101,7 @@ class Office:
 
     async def start(
         self,
-        steps: Steps | None = None,
+        crash_points: CrashPoints | None = None,
         *,
         resolver: AbstractResolver | None = None,
         settings: Settings | None = None,
@@ -110,7 +110,7 @@ class Office:
         """Another worker."""
         chosen = settings or self.with_worker(**worker)
         registry, told = CollectorRegistry(), Told()
-        parts = assemble(chosen, Metrics(registry), told, steps=steps, resolver=resolver)
+        parts = assemble(chosen, Metrics(registry), told, crash_points=crash_points, resolver=resolver)
         await parts.open()
         started = Worker(parts, registry, told, asyncio.create_task(parts.pump.run()))
         self.workers.append(started)

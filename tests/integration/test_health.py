@@ -15,7 +15,7 @@ import pytest
 from dev.valkey import EmbeddedValkey
 from tests.conftest import RunApi, in_thread, make_settings
 from tests.factories import Api
-from todo_api import healthcheck
+from todo_api import probe
 from todo_core.migrations import runner
 from todo_core.settings import StreamSettings
 
@@ -189,10 +189,10 @@ async def test_whoever_opens_the_service_in_a_browser_is_led_to_its_pages(api: A
 async def test_dockers_health_check_says_whether_the_process_can_serve_and_why_not(
     run_api: RunApi, api: Api, empty_database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert await in_thread(healthcheck.main, api.http.base_url.port) == 0
+    assert await in_thread(probe.main, api.http.base_url.port) == 0
     assert capsys.readouterr() == ("", "")
     early = await run_api(database_url=empty_database)
-    assert await in_thread(healthcheck.main, early.http.base_url.port) == 1
+    assert await in_thread(probe.main, early.http.base_url.port) == 1
     assert "not migrated" in capsys.readouterr().err
-    assert await in_thread(healthcheck.main, 1) == 1
+    assert await in_thread(probe.main, 1) == 1
     assert "/readyz does not answer" in capsys.readouterr().err

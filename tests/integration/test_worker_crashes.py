@@ -12,10 +12,10 @@ from tests.receivers import HttpReceiver, SmtpReceiver
 from tests.worker_kit import HASTY, Office, eventually
 from todo_core.database import StatementPool
 from todo_core.reminders.dispatch import Delivery, Dispatch, Outcome
-from todo_worker.steps import Steps
+from todo_worker.crash_points import CrashPoints
 
 
-class StopAt(Steps):
+class StopAt(CrashPoints):
     """Comes to one line and gets no further: the process is killed there."""
 
     def __init__(self, line: str) -> None:
@@ -134,7 +134,7 @@ async def test_two_workers_at_once_send_nothing_twice(office: Office, http: Http
 # ---- fencing
 
 
-class Delayed(Steps):
+class Delayed(CrashPoints):
     """Sends, and is then away for as long as it pleases the test: a process that was paused."""
 
     def __init__(self) -> None:

@@ -10,10 +10,10 @@ import pytest
 from tests.receivers import HttpReceiver
 from tests.worker_kit import HASTY, Office
 from todo_core.reminders.dispatch import Delivery
-from todo_worker.steps import Steps
+from todo_worker.crash_points import CrashPoints
 
 
-class Pause(Steps):
+class Pause(CrashPoints):
     """Stands still at one line until it is let go on."""
 
     def __init__(self, line: str) -> None:

@@ -86,7 +86,7 @@ class Processes:
 
     def alive(self) -> int:
         """What a probe finds."""
-        command = [sys.executable, "-m", "todo_worker.alive"]
+        command = [sys.executable, "-m", "todo_worker.probe"]
         return subprocess.run(command, env=self.environment, capture_output=True, check=False).returncode
 
     def kill(self) -> None:

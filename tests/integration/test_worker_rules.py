@@ -12,7 +12,7 @@ from tests.receivers import HttpReceiver, SmtpReceiver
 from tests.worker_kit import Office, eventually
 from todo_core.database import StatementPool
 from todo_core.reminders.dispatch import Delivery, Dispatch
-from todo_worker.steps import Steps
+from todo_worker.crash_points import CrashPoints
 
 
 async def meanwhile(office: Office, *statements: str) -> None:
@@ -209,7 +209,7 @@ async def test_other_processes_are_told_of_what_is_too_much_for_one(office: Offi
     assert 0 < len(worker.told.deliveries) < 300
 
 
-class Counting(Steps):
+class Counting(CrashPoints):
     """Counts leases that found something."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from tests.receivers import SmtpReceiver
 from tests.worker_kit import Office, eventually
 from todo_core.ids import new_id
 from todo_core.settings import ConfigurationError, DatabaseSettings, RedisSettings, Settings, WorkerSettings
-from todo_worker import alive, runtime
+from todo_worker import probe, runtime
 from todo_worker.app.beat import Scheduler
 from todo_worker.app.celery import create_app
 from todo_worker.app.peer_notifier import CeleryPeerNotifier
@@ -188,17 +188,17 @@ def test_a_probe_says_what_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("WORKER_STATE_DIR", str(tmp_path))
-    assert alive.main() == 1
+    assert probe.main() == 1
     assert "No worker process" in capsys.readouterr().err
-    monkeypatch.setattr(alive, "dead_processes", lambda _: [7, 8])
-    assert alive.main() == 1
+    monkeypatch.setattr(probe, "dead_processes", lambda _: [7, 8])
+    assert probe.main() == 1
     assert "No sign of life for too long: 7, 8" in capsys.readouterr().err
-    monkeypatch.setattr(alive, "dead_processes", lambda _: [])
-    assert alive.main() == 0
+    monkeypatch.setattr(probe, "dead_processes", lambda _: [])
+    assert probe.main() == 0
 
     def refuse() -> Settings:
         raise ConfigurationError("WORKER_SLOTS: no")
 
     monkeypatch.setattr(Settings, "load", refuse)
-    assert alive.main() == 1
+    assert probe.main() == 1
     assert capsys.readouterr().err == "WORKER_SLOTS: no\n"

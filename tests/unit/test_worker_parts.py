@@ -24,14 +24,14 @@ from todo_worker.app import process, tasks
 from todo_worker.app.broker import broker_options, broker_url
 from todo_worker.app.celery import create_app
 from todo_worker.app.peer_notifier import CeleryPeerNotifier
-from todo_worker.attempts import Attempts
+from todo_worker.backoff import Backoff
 from todo_worker.channel import Failed, Undeliverable
+from todo_worker.concurrency_limits import ConcurrencyLimits
+from todo_worker.crash_points import CrashPoints
 from todo_worker.mail_texts import texts_for, written
 from todo_worker.metrics import Metrics
-from todo_worker.patience import Patience
-from todo_worker.settler import Settler
-from todo_worker.slots import Slots
-from todo_worker.steps import Steps
+from todo_worker.outcome_writer import OutcomeWriter
+from todo_worker.sender import Sender
 
 # ---- the way to Redis
 
@@ -121,7 +121,7 @@ async def test_a_broker_that_fails_is_no_trouble() -> None:
     notifier.close()
 
 
-# ---- attempts
+# ---- the sender
 
 
 class _Channel:
@@ -160,8 +160,13 @@ async def outcome_of(error: Exception | None, *, attempts: int = 1, age: timedel
     channel, outcomes, settings = _Channel(error), _Outcomes(), WorkerSettings()
     values: dict[str, Any] = dict.fromkeys(Delivery.__dataclass_fields__, "")
     values |= {"channel": "inbox", "attempts": attempts, "age": age, "wanted": True, "fence": 7}
-    chosen = Attempts(
-        [channel], settings, Slots(1, [channel], 1), cast(Settler, outcomes), steps=Steps(), draw=lambda _, most: most
+    chosen = Sender(
+        [channel],
+        settings,
+        ConcurrencyLimits(1, [channel], 1),
+        cast(OutcomeWriter, outcomes),
+        crash_points=CrashPoints(),
+        draw=lambda _, most: most,
     )
     async with asyncio.TaskGroup() as group:
         chosen.begin(group, Delivery(**values), lambda: None, leased_at=asyncio.get_running_loop().time())
@@ -199,17 +204,17 @@ async def test_an_attempt_ends_as_its_channel_does(error: Exception | None, stat
     assert (outcome.state, outcome.error) == (state, reason)
 
 
-# ---- patience
+# ---- backoff
 
 
 def test_patience_grows_and_begins_anew() -> None:
-    patience = Patience()
-    waited = [patience.next_seconds() for _ in range(12)]
+    backoff = Backoff()
+    waited = [backoff.next_seconds() for _ in range(12)]
     assert all(0.025 <= seconds <= 5 for seconds in waited)
     assert waited[0] <= 0.05
     assert waited[-1] >= 2.5
-    patience.reset()
-    assert patience.next_seconds() <= 0.05
+    backoff.reset()
+    assert backoff.next_seconds() <= 0.05
 
 
 @pytest.mark.parametrize(
@@ -217,7 +222,7 @@ def test_patience_grows_and_begins_anew() -> None:
     [(ConnectionRefusedError(), False), (Unavailable(), False), (asyncpg.UndefinedTableError("x"), True)],
 )
 def test_an_outage_is_a_word_and_a_defect_shows_where(error: Exception, is_defect: bool) -> None:
-    assert ("exc_info" in Patience.describe(error)) is is_defect
+    assert ("exc_info" in Backoff.describe(error)) is is_defect
 
 
 class _Moody(Dispatch):
@@ -235,7 +240,7 @@ class _Moody(Dispatch):
 
 async def test_what_was_sent_is_written_down_however_often_it_has_to_be_tried() -> None:
     dispatch = _Moody()
-    settler = Settler(dispatch, Metrics(CollectorRegistry()), Steps(), 1)
+    settler = OutcomeWriter(dispatch, Metrics(CollectorRegistry()), CrashPoints(), 1)
     values: dict[str, Any] = dict.fromkeys(Delivery.__dataclass_fields__, "")
     values |= {"channel": "inbox", "due_at": datetime.now(UTC)}
     running = asyncio.create_task(settler.run())

@@ -90,7 +90,7 @@ api_is_ready() {
 worker_is_alive() {
     for _ in $(seq 60); do
         if runuser --user todo -- env --ignore-environment WORKER_STATE_DIR=/run/todo-worker \
-            /opt/todo/current/venv/bin/python -m todo_worker.alive 2>/dev/null; then return; fi
+            /opt/todo/current/venv/bin/python -m todo_worker.probe 2>/dev/null; then return; fi
         sleep 0.5
     done
     return 1

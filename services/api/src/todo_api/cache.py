@@ -15,7 +15,7 @@ import hashlib
 from cachetools import LRUCache
 
 from todo_api.answers import encode_page
-from todo_api.redis_gate import RedisGate
+from todo_api.circuit_breaker import RedisCircuitBreaker
 from todo_core.accounts.repository import AccountReads
 from todo_core.accounts.tokens import Principal
 from todo_core.errors import Unauthenticated
@@ -27,7 +27,9 @@ from todo_core.todos.service import TodoBrowser
 class TodoLists:
     """Pages of todos, encoded: from Redis if it has them, else from PostgreSQL."""
 
-    def __init__(self, browser: TodoBrowser, accounts: AccountReads, redis: RedisGate, settings: CacheSettings) -> None:
+    def __init__(
+        self, browser: TodoBrowser, accounts: AccountReads, redis: RedisCircuitBreaker, settings: CacheSettings
+    ) -> None:
         self._browser = browser
         self._accounts = accounts
         self._redis = redis

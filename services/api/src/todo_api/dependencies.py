@@ -12,9 +12,9 @@ from fastapi.security import OAuth2PasswordBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from todo_api.cache import TodoLists
+from todo_api.circuit_breaker import RedisCircuitBreaker
 from todo_api.limits import AttemptLimits
-from todo_api.redis_gate import RedisGate
-from todo_api.streams import Streams
+from todo_api.stream_registry import StreamRegistry
 from todo_core.accounts.links import Links
 from todo_core.accounts.passwords import PasswordHasher
 from todo_core.accounts.repository import AccountReads, AccountRepository, VerificationRepository
@@ -42,7 +42,7 @@ class Process:
 
     settings: Settings
     database: Database
-    redis: RedisGate
+    redis: RedisCircuitBreaker
     passwords: PasswordHasher
     access_tokens: AccessTokens
     account_reads: AccountReads
@@ -54,13 +54,13 @@ class Process:
     webhook_reads: WebhookReads
     inbox: InboxBrowser
     inbox_reads: InboxReads
-    streams: Streams
+    streams: StreamRegistry
 
     @classmethod
     def start(cls, settings: Settings) -> "Process":
         """Make every part. Opens no connection yet: a process starts while PostgreSQL or Redis is down."""
         database = Database(settings.database)
-        redis = RedisGate(settings.redis)
+        redis = RedisCircuitBreaker(settings.redis)
         account_reads = AccountReads(database.statements)
         browser = TodoBrowser(TodoReads(database.statements))
         inbox_reads = InboxReads(database.statements)
@@ -79,7 +79,7 @@ class Process:
             webhook_reads=WebhookReads(database.statements),
             inbox=InboxBrowser(inbox_reads, InboxMarks(database.statements)),
             inbox_reads=inbox_reads,
-            streams=Streams(inbox_reads, redis, settings.streams),
+            streams=StreamRegistry(inbox_reads, redis, settings.streams),
         )
 
     async def close(self) -> None:

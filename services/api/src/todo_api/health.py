@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can serve."""
+"""The health endpoints: `/livez` tells whether the process answers, `/readyz` whether it can serve."""
 
 import asyncio
 from typing import Literal
@@ -16,7 +16,7 @@ from todo_core.migrations.runner import is_current_or_newer
 
 router = APIRouter(tags=["health"], route_class=Route)
 
-_PATIENCE_SECONDS = 2.0
+_DATABASE_SECONDS = 2.0
 
 
 class Live(BaseModel):
@@ -58,7 +58,7 @@ async def readyz(process: ProcessDep, request: Request) -> Response:
 
 async def _database(process: Process) -> str:
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(_DATABASE_SECONDS):
             revision = await migration_revision(process.database.statements)
     except Exception as error:
         if not is_outage(error):

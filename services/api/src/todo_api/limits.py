@@ -8,8 +8,8 @@ import hashlib
 
 from redis.asyncio import Redis
 
+from todo_api.circuit_breaker import RedisCircuitBreaker
 from todo_api.problems import TooManyRequests
-from todo_api.redis_gate import RedisGate
 from todo_core.accounts.service import login_key
 from todo_core.settings import RateLimitSettings
 
@@ -23,7 +23,7 @@ return count
 class AttemptLimits:
     """Fixed windows: a key that lives as long as the window counts what happens in it."""
 
-    def __init__(self, redis: RedisGate, settings: RateLimitSettings) -> None:
+    def __init__(self, redis: RedisCircuitBreaker, settings: RateLimitSettings) -> None:
         self._redis = redis
         self._settings = settings
 

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from todo_api import (
     accounts,
     docs,
+    event_stream,
     health,
     mail_links,
     notifications,
@@ -18,7 +19,6 @@ from todo_api import (
     problems,
     reminders,
     shutdown,
-    stream,
     todos,
     webhooks,
 )
@@ -27,7 +27,7 @@ from todo_api.dependencies import Process
 from todo_api.middleware import BodyLimit, RequestContext
 from todo_api.routing import TrailingSlash, paths_with_slash
 from todo_core import logs
-from todo_core.exporter import Exporter
+from todo_core.metrics_server import MetricsServer
 from todo_core.settings import ConfigurationError, Settings
 
 if TYPE_CHECKING:
@@ -63,17 +63,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             # Gunicorn knows 3 as "failed to boot" and gives up; anything else it would start again for ever.
             raise SystemExit(3) from None
         logs.configure(settings.runtime)
-    exporter = Exporter(
+    metrics_server = MetricsServer(
         settings.api.metrics_dir / str(settings.api.metrics_port), settings.api.metrics_host, settings.api.metrics_port
     )
-    metrics = _count(exporter) if settings.api.metrics_port else None
+    metrics = _count(metrics_server) if settings.api.metrics_port else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.process = process = Process.start(settings)
         try:
             with shutdown.announced(process.streams.stop):
-                async with nullcontext() if metrics is None else metrics.served(exporter, process):
+                async with nullcontext() if metrics is None else metrics.served(metrics_server, process):
                     yield
         finally:
             await process.close()
@@ -101,7 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     routers = (
         todos.router,
         notifications.router,
-        stream.router,
+        event_stream.router,
         reminders.router,
         preferences.router,
         webhooks.router,
@@ -122,14 +122,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def _count(exporter: Exporter) -> "Metrics":
+def _count(metrics_server: MetricsServer) -> "Metrics":
     try:
-        exporter.choose()
-        exporter.join()
+        metrics_server.choose()
+        metrics_server.join()
     except OSError as error:
         print(f"API_METRICS_DIR: cannot use {error.filename}: {error.strerror}.", file=sys.stderr)
         raise SystemExit(3) from None
-    from prometheus_client import CollectorRegistry  # noqa: PLC0415 - see Exporter.choose
+    from prometheus_client import CollectorRegistry  # noqa: PLC0415 - see MetricsServer.choose
 
     from todo_api.metrics import Metrics  # noqa: PLC0415
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from todo_api.dependencies import Process
-from todo_core.exporter import Exporter
+from todo_core.metrics_server import MetricsServer
 
 _SECONDS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _METHODS = frozenset({"GET", "POST", "PATCH", "DELETE", "PUT", "OPTIONS"})
@@ -77,16 +77,16 @@ class Metrics:
             self._published[source] = count
 
     @asynccontextmanager
-    async def served(self, exporter: Exporter, process: Process) -> AsyncIterator[None]:
+    async def served(self, metrics_server: MetricsServer, process: Process) -> AsyncIterator[None]:
         """Let Prometheus find them while the block lasts."""
-        exporter.serve()
+        metrics_server.serve()
         publishing = asyncio.create_task(self._keep_publishing(process))
         try:
             yield
         finally:
             publishing.cancel()
             self._publish(process)
-            await asyncio.to_thread(exporter.close)
+            await asyncio.to_thread(metrics_server.close)
 
     async def _keep_publishing(self, process: Process) -> None:
         while True:

@@ -17,11 +17,11 @@ from todo_worker.channel import Channel
 from todo_worker.channels.email import EmailChannel
 from todo_worker.channels.inbox import Bell, InboxChannel
 from todo_worker.channels.webhook import WebhookChannel
+from todo_worker.crash_points import CrashPoints
 from todo_worker.mailer import Mailer
 from todo_worker.mails import MailWriter
 from todo_worker.metrics import Metrics
 from todo_worker.pump import PeerNotifier, Pump
-from todo_worker.steps import Steps
 from todo_worker.verification import Verification
 
 
@@ -54,7 +54,7 @@ def assemble(
     metrics: Metrics,
     peers: PeerNotifier,
     *,
-    steps: Steps | None = None,
+    crash_points: CrashPoints | None = None,
     resolver: AbstractResolver | None = None,
 ) -> Parts:
     """Make the parts. A channel that is to come is one more line here."""
@@ -88,7 +88,7 @@ def assemble(
         statement_seconds=database.statement_timeout_ms / 1_000
         + database.pool_timeout_seconds
         + database.connect_timeout_seconds,
-        steps=steps,
+        crash_points=crash_points,
     )
     verification = Verification(VerificationMails(statements), mailer, writer, metrics, worker.send_seconds)
     return Parts(statements, dispatch, channels, bell, pump, verification)

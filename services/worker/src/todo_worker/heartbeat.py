@@ -1,4 +1,4 @@
-"""A sign of life that costs nothing to give and nothing to read: a file that each process touches."""
+"""Heartbeats of worker processes: each touches a file, and `probe.py` reads how old the files are."""
 
 import asyncio
 import os

@@ -1,7 +1,7 @@
 """The engine of one process: what is due is claimed, taken under lease, sent, and settled.
 
 The rows are the truth. Every wake-up may be lost or come twice, and this process may die at any line: another finds in
-the rows what is left to do. See `Steps` for the lines that matter.
+the rows what is left to do. See `CrashPoints` for the lines that matter.
 """
 
 import asyncio
@@ -16,13 +16,13 @@ import structlog
 
 from todo_core.reminders.dispatch import Delivery, Dispatch
 from todo_core.settings import WorkerSettings
-from todo_worker.attempts import Attempts
+from todo_worker.backoff import Backoff
 from todo_worker.channel import Channel
+from todo_worker.concurrency_limits import ConcurrencyLimits
+from todo_worker.crash_points import CrashPoints
 from todo_worker.metrics import Metrics
-from todo_worker.patience import Patience
-from todo_worker.settler import Settler
-from todo_worker.slots import Slots
-from todo_worker.steps import Steps
+from todo_worker.outcome_writer import OutcomeWriter
+from todo_worker.sender import Sender
 
 _HANDED_OUT_AT_ONCE = 100
 _HINTS_KEPT = 10_000
@@ -53,7 +53,7 @@ class Pump:
         *,
         peers: PeerNotifier,
         statement_seconds: float = 10.0,
-        steps: Steps | None = None,
+        crash_points: CrashPoints | None = None,
     ) -> None:
         channels = list(channels)
         self._dispatch = dispatch
@@ -61,16 +61,16 @@ class Pump:
         self._metrics = metrics
         self._peers = peers
         self._seconds = statement_seconds
-        self._steps = steps or Steps()
-        self._slots = Slots(settings.slots, channels, settings.endpoint_slots)
-        self._settler = Settler(dispatch, metrics, self._steps, statement_seconds)
-        self._attempts = Attempts(channels, settings, self._slots, self._settler, steps=self._steps)
+        self._crash_points = crash_points or CrashPoints()
+        self._limits = ConcurrencyLimits(settings.slots, channels, settings.endpoint_slots)
+        self._outcome_writer = OutcomeWriter(dispatch, metrics, self._crash_points, statement_seconds)
+        self._sender = Sender(channels, settings, self._limits, self._outcome_writer, crash_points=self._crash_points)
         self._hints: deque[str] = deque(maxlen=_HINTS_KEPT)
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._turns = itertools.count()
-        self._patience = Patience()
+        self._backoff = Backoff()
         self._left_over = False
         self._gathering: asyncio.TimerHandle | None = None
 
@@ -90,7 +90,7 @@ class Pump:
                 claimed = await self._ask(self._dispatch.claim(self._settings.claim_batch, newest_first=turn % 4 == 1))
                 total += claimed.reminders
                 self._metrics.claimed.inc(claimed.reminders)
-                await self._steps.after_claim(claimed.deliveries)
+                await self._crash_points.after_claim(claimed.deliveries)
                 self._hand_out(claimed.deliveries)
                 if claimed.reminders < self._settings.claim_batch or self._stopping.is_set():
                     return total
@@ -99,7 +99,7 @@ class Pump:
     async def run(self) -> None:
         """Work until `stop`, and then until what is in hand is finished or given back, within the grace period."""
         async with asyncio.TaskGroup() as group:
-            settling = group.create_task(self._settler.run())
+            settling = group.create_task(self._outcome_writer.run())
             polling = group.create_task(self._poll())
             sending = group.create_task(self._send_until_stopped(group))
             await self._stopping.wait()
@@ -117,15 +117,15 @@ class Pump:
 
     async def _poll(self) -> None:
         """Look by itself now and then: Redis carries wishes only."""
-        patience = Patience()
+        backoff = Backoff()
         while True:
             try:
                 await self.claim()
             except Exception as error:  # it must go on, whatever happens
-                _log.warning("claim_failed", **patience.describe(error))
-                await patience.wait()
+                _log.warning("claim_failed", **backoff.describe(error))
+                await backoff.wait()
                 continue
-            patience.reset()
+            backoff.reset()
             self.wake()
             await asyncio.sleep(self._settings.poll_seconds)
 
@@ -136,18 +136,18 @@ class Pump:
             try:
                 leased, everywhere = await self._lease()
             except Exception as error:  # it must go on, whatever happens
-                _log.warning("lease_failed", **self._patience.describe(error))
-                await self._patience.wait()
+                _log.warning("lease_failed", **self._backoff.describe(error))
+                await self._backoff.wait()
                 continue
-            self._patience.reset()
+            self._backoff.reset()
             for delivery in leased:
-                self._slots.take(delivery)
+                self._limits.take(delivery)
                 self._metrics.leased(delivery)
-            await self._steps.after_lease(leased)
+            await self._crash_points.after_lease(leased)
             for delivery in leased:
-                self._attempts.begin(group, delivery, self._freed, leased_at=leased_at)
-            self._metrics.under_way.set(self._slots.used)
-            if leased and not self._slots.worthwhile():
+                self._sender.begin(group, delivery, self._freed, leased_at=leased_at)
+            self._metrics.under_way.set(self._limits.used)
+            if leased and not self._limits.worthwhile():
                 self._left_over = True
             elif leased or not everywhere:
                 continue
@@ -155,21 +155,21 @@ class Pump:
 
     async def _lease(self) -> tuple[Sequence[Delivery], bool]:
         """Take what there is room for; and whether all was looked at that could be taken."""
-        rooms = self._slots.rooms()
-        busy = self._slots.busy_endpoints()
+        rooms = self._limits.rooms()
+        busy = self._limits.busy_endpoints()
         turn = next(self._turns) % 4
-        limit = min(self._slots.free, sum(rooms.values()))
+        limit = min(self._limits.free, sum(rooms.values()))
         # Half of the turns goes to what was just claimed, a quarter each to both ends of the queue.
         among = [self._hints.popleft() for _ in range(min(limit, len(self._hints)))] if turn % 2 else []
         if not among:
-            self._left_over = bool(busy) or not self._slots.roomy()
+            self._left_over = bool(busy) or not self._limits.roomy()
         if not limit:
             return (), True
         leased = await self._ask(
             self._dispatch.lease(
                 limit,
                 rooms=rooms,
-                per_endpoint=self._slots.endpoint_room(),
+                per_endpoint=self._limits.endpoint_room(),
                 lease=timedelta(seconds=self._settings.lease_seconds),
                 busy_endpoints=busy,
                 newest_first=turn == 2,
@@ -189,7 +189,7 @@ class Pump:
 
     def _hand_out(self, delivery_ids: Sequence[str]) -> None:
         """Keep as many as fit in here for now, and tell the other processes of the rest."""
-        kept = max(_HANDED_OUT_AT_ONCE // 2, self._slots.free // 2)
+        kept = max(_HANDED_OUT_AT_ONCE // 2, self._limits.free // 2)
         if delivery_ids:
             self.wake(delivery_ids[:kept])
         for start in range(kept, len(delivery_ids), _HANDED_OUT_AT_ONCE):
@@ -203,11 +203,11 @@ class Pump:
     async def _finish(self) -> None:
         """Let what is under way end, give back what does not, and have everything settled: within the grace period."""
         grace = self._settings.grace_seconds
-        under_way = self._slots.used
-        given_back = await self._attempts.finish(within=grace * 0.6)
+        under_way = self._limits.used
+        given_back = await self._sender.finish(within=grace * 0.6)
         try:
             async with asyncio.timeout(grace * 0.3):
-                await self._settler.finished()
+                await self._outcome_writer.finished()
         except TimeoutError:
             _log.warning("stopped_unsettled")
         _log.info("pump_stopped", finished=under_way - given_back, given_back=given_back)

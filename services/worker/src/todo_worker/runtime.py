@@ -18,9 +18,9 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from todo_core.purge import Purge
 from todo_core.settings import Settings
 from todo_worker.assembly import Parts, assemble
+from todo_worker.backoff import Backoff
 from todo_worker.heartbeat import Heartbeat
 from todo_worker.metrics import Metrics
-from todo_worker.patience import Patience
 from todo_worker.pump import PeerNotifier
 
 _LINE_SECONDS = 60
@@ -127,7 +127,7 @@ class Runtime:
             self._parts.pump.wake()
             await self._parts.verification.send_waiting()
         except Exception as error:  # the next tick comes in a second
-            _log.warning("dispatch_failed", **Patience.describe(error))
+            _log.warning("dispatch_failed", **Backoff.describe(error))
 
     async def _deliver(self, delivery_ids: list[str]) -> None:
         assert self._parts is not None  # noqa: S101 - the loop runs only once it is there
@@ -140,7 +140,7 @@ class Runtime:
             try:
                 await parts.verification.send_waiting()
             except Exception as error:  # it must go on, whatever happens
-                _log.warning("verification_failed", **Patience.describe(error))
+                _log.warning("verification_failed", **Backoff.describe(error))
 
     async def _purge(self) -> None:
         assert self._parts is not None  # noqa: S101 - the loop runs only once it is there
@@ -157,7 +157,7 @@ class Runtime:
                 mailed_addresses=await purge.mailed_addresses(),
             )
         except Exception as error:  # the next one comes in an hour
-            _log.warning("purge_failed", **Patience.describe(error))
+            _log.warning("purge_failed", **Backoff.describe(error))
         finally:
             self._purging = False
 
@@ -168,6 +168,6 @@ class Runtime:
             try:
                 self._metrics.backlog(await parts.dispatch.backlog())
             except Exception as error:  # it must go on, whatever happens
-                _log.warning("backlog_unknown", **Patience.describe(error))
+                _log.warning("backlog_unknown", **Backoff.describe(error))
             if turn % (_LINE_SECONDS // _BACKLOG_SECONDS) == 0:
                 _log.info("worker_state", **self._metrics.line())

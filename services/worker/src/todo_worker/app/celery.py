@@ -13,7 +13,7 @@ from typing import Any
 from celery import Celery, signals
 
 from todo_core import logs
-from todo_core.exporter import Exporter
+from todo_core.metrics_server import MetricsServer
 from todo_core.settings import ConfigurationError, Settings
 from todo_worker.app.broker import broker_options, broker_url
 
@@ -70,8 +70,10 @@ def _load() -> Settings:
 
 
 settings = _load()
-exporter = Exporter(settings.worker.state_dir / "metrics", settings.worker.metrics_host, settings.worker.metrics_port)
-exporter.choose()
+metrics_server = MetricsServer(
+    settings.worker.state_dir / "metrics", settings.worker.metrics_host, settings.worker.metrics_port
+)
+metrics_server.choose()
 app = create_app(settings)
 
 
@@ -85,17 +87,17 @@ def _log_as_json(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _count_from_here(**_: Any) -> None:
-    exporter.join()  # the processes that are forked from this one take part with it
+    metrics_server.join()  # the processes that are forked from this one take part with it
 
 
 @signals.worker_ready.connect
 def _serve_metrics(**_: Any) -> None:
-    exporter.serve()
+    metrics_server.serve()
 
 
 @signals.worker_process_init.connect
 def _start(**_: Any) -> None:
-    from todo_worker.app import process  # noqa: PLC0415 - it brings prometheus_client: see Exporter.choose
+    from todo_worker.app import process  # noqa: PLC0415 - it brings prometheus_client: see MetricsServer.choose
 
     process.start(settings, app)
 

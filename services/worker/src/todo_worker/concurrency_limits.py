@@ -1,5 +1,7 @@
-"""How much may be under way at once: overall, in each channel, and to each receiver, so that one that hangs holds back
-only its own."""
+"""Concurrency limits: how many deliveries may be under way at once, overall, in each channel and to each receiver.
+
+A receiver that hangs so holds back only its own.
+"""
 
 import time
 from collections import Counter
@@ -23,8 +25,8 @@ class _Silence:
         self.until = 0.0
 
 
-class Slots:
-    """Counts what is under way."""
+class ConcurrencyLimits:
+    """Counts the deliveries under way, and says how many more may begin."""
 
     def __init__(
         self,

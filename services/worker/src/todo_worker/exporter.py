@@ -1,10 +1,10 @@
-"""`python -m todo_worker.watch`: tells Prometheus when the certificate ends, and when the last backup was made.
+"""`python -m todo_worker.exporter`: tells Prometheus when the certificate ends, and when the last backup was made.
 
 No process of the product can tell that of itself: the certificate is nginx's, and a backup that was not made says
 nothing. It looks when it is asked, so that no number is older than its scrape. It needs no secret and no database.
 
-    python -m todo_worker.watch            # GET /metrics, GET /livez, POST /alerts
-    python -m todo_worker.watch --alive    # 0 while that answers. For probes
+    python -m todo_worker.exporter            # GET /metrics, GET /livez, POST /alerts
+    python -m todo_worker.exporter --probe    # exits with 0 while that answers, for health checks
 
 `/alerts` takes what Alertmanager sends to a webhook and writes a line in the log for each: somewhere to go until an
 operator names a better place.
@@ -29,15 +29,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from todo_core import logs
 from todo_core.settings import ConfigurationError, RuntimeSettings, WatchSettings, load_one
-from todo_worker.watched import Backups, Certificate
+from todo_worker.collectors import BackupCollector, CertificateCollector
 
 _LONGEST_LOOK_SECONDS = 60.0
 _LARGEST_BODY = 1_048_576
 _log = structlog.get_logger(__name__)
 
 
-class Watcher(ThreadingHTTPServer):
-    """Answers Prometheus, probes and Alertmanager."""
+class Exporter(ThreadingHTTPServer):
+    """Serves the collectors' metrics to Prometheus, and takes alerts from Alertmanager."""
 
     daemon_threads = True
 
@@ -45,9 +45,9 @@ class Watcher(ThreadingHTTPServer):
         self.registry = CollectorRegistry()
         if settings.tls_host_and_port is not None:
             name = settings.tls_name or urlsplit(public_url).hostname or settings.tls_host_and_port[0]
-            self.registry.register(Certificate(settings.tls_host_and_port, name, settings.timeout_seconds))
+            self.registry.register(CertificateCollector(settings.tls_host_and_port, name, settings.timeout_seconds))
         if settings.backup_dir is not None:
-            self.registry.register(Backups(settings.backup_dir))
+            self.registry.register(BackupCollector(settings.backup_dir))
         self._looks: dict[int, float] = {}
         if ":" in settings.metrics_host:
             self.address_family = socket.AF_INET6
@@ -76,7 +76,7 @@ class Watcher(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Watcher
+    server: Exporter
     timeout = 30
 
     def do_GET(self) -> None:
@@ -130,7 +130,7 @@ def _fields(alert: dict[str, Any]) -> dict[str, Any]:
 def serve(settings: WatchSettings, public_url: str) -> int:
     """Answer until SIGTERM; the exit status."""
     try:
-        watcher = Watcher(settings, public_url)
+        exporter = Exporter(settings, public_url)
     except OSError as error:
         where = f"{settings.metrics_host}:{settings.metrics_port}"
         print(f"WATCH_METRICS_PORT: cannot listen on {where}: {error.strerror}.", file=sys.stderr)
@@ -138,29 +138,29 @@ def serve(settings: WatchSettings, public_url: str) -> int:
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_stop.set())
-    with watcher:
-        answering = threading.Thread(target=watcher.serve_forever, name="watcher", daemon=True)
+    with exporter:
+        answering = threading.Thread(target=exporter.serve_forever, name="exporter", daemon=True)
         answering.start()
-        _log.info("watching", port=settings.metrics_port)
+        _log.info("exporter_started", port=settings.metrics_port)
         # Docker restarts nothing for being unhealthy: a process that cannot go on has to end.
-        while answering.is_alive() and not watcher.hangs and not asked_to_stop.wait(1.0):
+        while answering.is_alive() and not exporter.hangs and not asked_to_stop.wait(1.0):
             pass
-        watcher.shutdown()
+        exporter.shutdown()
     if asked_to_stop.is_set():
         return 0
-    _log.critical("watcher_stuck")
+    _log.critical("exporter_stuck")
     return 1
 
 
-def alive(settings: WatchSettings) -> int:
-    """Ask the watcher of this machine, and say on standard error what is wrong."""
+def probe(settings: WatchSettings) -> int:
+    """Ask the exporter of this machine, and say on standard error what is wrong."""
     host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1"}.get(settings.metrics_host, settings.metrics_host)  # noqa: S104
     connection = http.client.HTTPConnection(host, settings.metrics_port, timeout=settings.timeout_seconds)
     try:
         connection.request("GET", "/livez")
         if connection.getresponse().status == HTTPStatus.OK:
             return 0
-        print("/livez does not answer as the watcher does.", file=sys.stderr)
+        print("/livez does not answer as the exporter does.", file=sys.stderr)
     except (OSError, http.client.HTTPException) as error:
         print(f"/livez does not answer: {error}", file=sys.stderr)
     finally:
@@ -172,10 +172,10 @@ def main() -> int:
     """Serve, or ask."""
     try:
         settings = load_one(WatchSettings)
-        if sys.argv[1:] == ["--alive"]:
-            return alive(settings)
+        if sys.argv[1:] == ["--probe"]:
+            return probe(settings)
         if sys.argv[1:]:
-            print("usage: python -m todo_worker.watch [--alive]", file=sys.stderr)
+            print("usage: python -m todo_worker.exporter [--probe]", file=sys.stderr)
             return 2
         runtime = load_one(RuntimeSettings)
     except ConfigurationError as error:

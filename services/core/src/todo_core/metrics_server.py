@@ -1,4 +1,4 @@
-"""Prometheus finds the metrics of all processes of a service at one of them, which adds them up from files.
+"""Serves a service's metrics to Prometheus: one of its processes adds up what all of them count.
 
 Each process counts in files of its own, in a folder that they share (prometheus_client's multi-process mode). Whoever
 gets the port serves the sum. What processes counted that are gone stays in it, as counters must not fall; it is folded
@@ -40,7 +40,7 @@ def _newest(one: _Value, other: _Value) -> _Value:
 _RULES: dict[str, _Rule] = {"counter": _add, "histogram": _add, "gauge_mostrecent": _newest}
 
 
-class Exporter:
+class MetricsServer:
     """One process's part in it. `choose` comes before prometheus_client is imported, `join` before anything counts.
 
     With port 0 there are no metrics, and nothing here does anything.
@@ -85,7 +85,7 @@ class Exporter:
     def serve(self) -> None:
         """Serve as soon as the port can be had, which another process of the service may have until it ends."""
         if self._port:
-            self._thread = threading.Thread(target=self._serve, name="exporter", daemon=True)
+            self._thread = threading.Thread(target=self._serve, name="metrics_server", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ class _Sum:
 
     def collect(self) -> "Iterable[Metric]":
         """Add it up. Called for each scrape, in a thread of its own."""
-        from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415 - see `Exporter.choose`
+        from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415 - see `MetricsServer.choose`
 
         with self._folding:
             self._fold()
@@ -152,7 +152,7 @@ class _Sum:
             self._fold_into(self._directory / f"{kind}_{_OF_THE_DEAD}.db", paths, _RULES[kind])
 
     def _fold_into(self, total: Path, paths: list[Path], rule: _Rule) -> None:
-        from prometheus_client.mmap_dict import MmapedDict  # noqa: PLC0415 - see `Exporter.choose`
+        from prometheus_client.mmap_dict import MmapedDict  # noqa: PLC0415 - see `MetricsServer.choose`
 
         values: dict[str, _Value] = {}
         for path in [total, *paths] if total.exists() else paths:

@@ -1,4 +1,4 @@
-"""Going on after trouble: not at once, not never, and not everybody at the same moment."""
+"""Backoff: each retry waits longer than the one before, by a random part, so that processes do not retry together."""
 
 import asyncio
 import random
@@ -11,8 +11,8 @@ _FIRST = 0.05
 _LONGEST = 5.0
 
 
-class Patience:
-    """How long to wait before the next try; longer with each."""
+class Backoff:
+    """Says how long to wait before the next try."""
 
     def __init__(self) -> None:
         self._tries = 0

@@ -1,4 +1,4 @@
-"""The watcher, as a real process: it looks at a real TLS server and at real folders, each time that it is asked."""
+"""The exporter, as a real process: it looks at a real TLS server and at real folders, each time that it is asked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from dev.processes import free_port
 from tests.integration.test_processes import end, environment
 from todo_core.settings import WatchSettings
-from todo_worker import watch
+from todo_worker import exporter
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
 LIFETIME = timedelta(days=30)
@@ -100,29 +100,29 @@ def hang_up(port: int) -> None:
             asking.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
 
 
-class Watching:
-    """A watcher that runs."""
+class Running:
+    """An exporter that runs."""
 
     def __init__(self, directory: Path, **settings: str) -> None:
         self.port = free_port()
-        self.log = directory / "watch.log"
+        self.log = directory / "running.log"
         self.environment = environment(WATCH_METRICS_PORT=str(self.port), WATCH_TIMEOUT_SECONDS="2", **settings)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "todo_worker.watch"],
+                [sys.executable, "-m", "todo_worker.exporter"],
                 cwd=directory,
                 env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
         end = time.monotonic() + 20
-        while self.alive() != 0:
+        while self.probe() != 0:
             assert self.process.poll() is None, self.log.read_text(encoding="utf-8")
             assert time.monotonic() < end
 
-    def alive(self) -> int:
+    def probe(self) -> int:
         """What a probe finds."""
-        command = [sys.executable, "-m", "todo_worker.watch", "--alive"]
+        command = [sys.executable, "-m", "todo_worker.exporter", "--probe"]
         return subprocess.run(command, env=self.environment, capture_output=True, check=False).returncode
 
     def scrape(self) -> dict[str, float]:
@@ -141,9 +141,9 @@ class Watching:
 
 
 @contextmanager
-def watching(directory: Path, **settings: str) -> Iterator[Watching]:
-    """A watcher, as long as the block lasts."""
-    running = Watching(directory, **settings)
+def exporting(directory: Path, **settings: str) -> Iterator[Running]:
+    """An exporter, as long as the block lasts."""
+    running = Running(directory, **settings)
     try:
         yield running
     finally:
@@ -172,9 +172,9 @@ def test_the_end_of_the_certificate_is_told_whether_or_not_anybody_would_trust_i
 ) -> None:
     with (
         tls_server(make_certificate(tmp_path, "todo.example", end)) as address,
-        watching(tmp_path, WATCH_TLS_ADDRESS=address) as watcher,
+        exporting(tmp_path, WATCH_TLS_ADDRESS=address) as running,
     ):
-        assert watcher.scrape() == {
+        assert running.scrape() == {
             "todo_certificate_expiry_timestamp_seconds": end.timestamp(),
             "todo_certificate_lifetime_seconds": LIFETIME.total_seconds(),
             "todo_certificate_probe_success": 1,
@@ -187,22 +187,22 @@ def test_it_is_the_certificate_of_the_name_that_is_asked_for(setting: dict[str, 
     servers = {"b.example": make_certificate(tmp_path, "b.example", other)}
     with (
         tls_server(make_certificate(tmp_path, "a.example", one), **servers) as address,
-        watching(tmp_path, WATCH_TLS_ADDRESS=address, **setting) as watcher,
+        exporting(tmp_path, WATCH_TLS_ADDRESS=address, **setting) as running,
     ):
-        assert watcher.scrape()["todo_certificate_expiry_timestamp_seconds"] == other.timestamp()
+        assert running.scrape()["todo_certificate_expiry_timestamp_seconds"] == other.timestamp()
 
 
 def test_a_server_that_shows_no_certificate_is_told_apart_and_the_rest_is_still_told(
     tmp_path: Path, backups: Path
 ) -> None:
     settings = {"WATCH_BACKUP_DIR": str(backups), "WATCH_TLS_ADDRESS": f"127.0.0.1:{free_port()}"}
-    with watching(tmp_path, **settings) as watcher:
-        assert watcher.scrape() == {
+    with exporting(tmp_path, **settings) as running:
+        assert running.scrape() == {
             "todo_certificate_probe_success": 0,
             "todo_backup_probe_success": 1,
             "todo_backups": 0,
         }
-        assert "certificate_not_seen" in watcher.log.read_text(encoding="utf-8")
+        assert "certificate_not_seen" in running.log.read_text(encoding="utf-8")
 
 
 def test_the_newest_whole_backup_counts(tmp_path: Path, backups: Path) -> None:
@@ -211,26 +211,26 @@ def test_the_newest_whole_backup_counts(tmp_path: Path, backups: Path) -> None:
     back_up(backups, "todo-2.dump", 30, NOON + timedelta(hours=2), checksum=False)
     back_up(backups, ".todo-3.dump.partial", 40, NOON + timedelta(hours=3))
     (backups / "todo-4.dump.sha256").write_text("…", encoding="utf-8")
-    with watching(tmp_path, WATCH_BACKUP_DIR=str(backups)) as watcher:
-        assert watcher.scrape() == {
+    with exporting(tmp_path, WATCH_BACKUP_DIR=str(backups)) as running:
+        assert running.scrape() == {
             "todo_backup_probe_success": 1,
             "todo_backups": 2,
             "todo_backup_last_success_timestamp_seconds": (NOON + timedelta(hours=1)).timestamp(),
             "todo_backup_last_bytes": 20,
         }
         back_up(backups, "todo-5.dump", 50, NOON + timedelta(hours=5))
-        assert watcher.scrape()["todo_backup_last_bytes"] == 50  # it looks when it is asked
+        assert running.scrape()["todo_backup_last_bytes"] == 50  # it looks when it is asked
 
 
 def test_a_folder_that_is_not_there_is_told_apart_from_an_empty_one(tmp_path: Path) -> None:
-    with watching(tmp_path, WATCH_BACKUP_DIR=str(tmp_path / "nowhere")) as watcher:
-        assert watcher.scrape() == {"todo_backup_probe_success": 0}
+    with exporting(tmp_path, WATCH_BACKUP_DIR=str(tmp_path / "nowhere")) as running:
+        assert running.scrape() == {"todo_backup_probe_success": 0}
 
 
 def test_with_nothing_to_look_at_it_says_nothing_and_lives(tmp_path: Path) -> None:
-    with watching(tmp_path) as watcher:
-        assert watcher.scrape() == {}
-        assert watcher.post(b"", "/metrics") == 404
+    with exporting(tmp_path) as running:
+        assert running.scrape() == {}
+        assert running.post(b"", "/metrics") == 404
 
 
 def test_alerts_that_are_posted_become_log_lines(tmp_path: Path) -> None:
@@ -240,11 +240,11 @@ def test_alerts_that_are_posted_become_log_lines(tmp_path: Path) -> None:
         "annotations": {"summary": "Reminders are late"},
         "startsAt": "2026-12-01T12:00:00Z",
     }
-    with watching(tmp_path) as watcher:
-        assert watcher.post(json.dumps({"alerts": [alert]}).encode()) == 200
+    with exporting(tmp_path) as running:
+        assert running.post(json.dumps({"alerts": [alert]}).encode()) == 200
         for nonsense in (b"", b"{", b"[]", b'{"alerts": [{}]}', b'{"alerts": 1}'):
-            assert watcher.post(nonsense) == 400
-        lines = [json.loads(line) for line in watcher.log.read_text(encoding="utf-8").splitlines()]
+            assert running.post(nonsense) == 400
+        lines = [json.loads(line) for line in running.log.read_text(encoding="utf-8").splitlines()]
     (line,) = [line for line in lines if line["event"] == "alert"]
     assert (line["state"], line["alert"], line["severity"]) == ("firing", "RemindersLate", "page")
     assert line["summary"] == "Reminders are late"
@@ -252,18 +252,18 @@ def test_alerts_that_are_posted_become_log_lines(tmp_path: Path) -> None:
 
 
 def test_it_stops_when_it_is_asked_to_and_a_probe_sees_that(tmp_path: Path) -> None:
-    with watching(tmp_path) as watcher:
-        watcher.process.send_signal(signal.SIGTERM)
-        assert watcher.process.wait(10) == 0
-        assert watcher.alive() == 1
-        assert "Traceback" not in watcher.log.read_text(encoding="utf-8")
+    with exporting(tmp_path) as running:
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(10) == 0
+        assert running.probe() == 1
+        assert "Traceback" not in running.log.read_text(encoding="utf-8")
 
 
 def test_a_scraper_that_hangs_up_leaves_no_traceback_in_the_log(tmp_path: Path, backups: Path) -> None:
-    with watching(tmp_path, WATCH_BACKUP_DIR=str(backups)) as watcher:
-        hang_up(watcher.port)
-        assert watcher.scrape()["todo_backups"] == 0
-        assert "Traceback" not in watcher.log.read_text(encoding="utf-8")
+    with exporting(tmp_path, WATCH_BACKUP_DIR=str(backups)) as running:
+        hang_up(running.port)
+        assert running.scrape()["todo_backups"] == 0
+        assert "Traceback" not in running.log.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +279,7 @@ def test_what_it_cannot_do_gets_a_sentence(setting: dict[str, str], sentence: st
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         result = subprocess.run(
-            [sys.executable, "-m", "todo_worker.watch"],
+            [sys.executable, "-m", "todo_worker.exporter"],
             cwd=tmp_path,
             env=environment(**{name: port if value == "taken" else value for name, value in setting.items()}),
             capture_output=True,
@@ -292,8 +292,8 @@ def test_what_it_cannot_do_gets_a_sentence(setting: dict[str, str], sentence: st
     assert "Traceback" not in result.stderr
 
 
-def test_a_watcher_whose_look_never_ends_ends_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_LONGEST_LOOK_SECONDS", 0.5)
+def test_an_exporter_whose_look_never_ends_ends_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter, "_LONGEST_LOOK_SECONDS", 0.5)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never says a word
         settings = WatchSettings(
@@ -309,7 +309,7 @@ def test_a_watcher_whose_look_never_ends_ends_itself(monkeypatch: pytest.MonkeyP
 
         asking = threading.Thread(target=ask)
         asking.start()
-        assert watch.serve(settings, "http://localhost") == 1
+        assert exporter.serve(settings, "http://localhost") == 1
         asking.join()
     for number, handler in handlers.items():
         signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Writing down how deliveries ended: as many with one statement as came while the one before was under way."""
+"""Writes the outcomes of deliveries, in batches: each statement takes all that came while the one before ran."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import structlog
 
 from todo_core.reminders.dispatch import Delivery, Dispatch, Outcome
+from todo_worker.backoff import Backoff
+from todo_worker.crash_points import CrashPoints
 from todo_worker.metrics import Metrics
-from todo_worker.patience import Patience
-from todo_worker.steps import Steps
 
 _MOST_AT_ONCE = 500
 _log = structlog.get_logger(__name__)
@@ -21,13 +21,15 @@ class _Ended:
     outcome: Outcome
 
 
-class Settler:
-    """Collects outcomes and settles them. Nothing that came is dropped while it runs, whatever the database does."""
+class OutcomeWriter:
+    """Collects outcomes and settles them. While it runs it drops none, whatever the database does."""
 
-    def __init__(self, dispatch: Dispatch, metrics: Metrics, steps: Steps, statement_seconds: float) -> None:
+    def __init__(
+        self, dispatch: Dispatch, metrics: Metrics, crash_points: CrashPoints, statement_seconds: float
+    ) -> None:
         self._dispatch = dispatch
         self._metrics = metrics
-        self._steps = steps
+        self._crash_points = crash_points
         self._seconds = statement_seconds
         self._waiting: list[_Ended] = []
         self._any = asyncio.Event()
@@ -71,13 +73,13 @@ class Settler:
                 )
 
     async def _write_down(self, outcomes: Sequence[Outcome]) -> set[str]:
-        patience = Patience()
+        backoff = Backoff()
         while True:
             try:
-                await self._steps.before_settle(outcomes)
+                await self._crash_points.before_settle(outcomes)
                 async with asyncio.timeout(self._seconds):
                     return await self._dispatch.settle(outcomes)
             except Exception as error:  # whatever it is, what was sent must be written down
                 # Until the lease ends nobody else sends them, and after that the fence tells us apart.
-                _log.warning("settle_failed", deliveries=len(outcomes), **patience.describe(error))
-                await patience.wait()
+                _log.warning("settle_failed", deliveries=len(outcomes), **backoff.describe(error))
+                await backoff.wait()

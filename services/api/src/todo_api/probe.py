@@ -1,6 +1,7 @@
-"""`python -m todo_api.healthcheck`: 0 while the API of this container can serve. For Docker, in place of curl.
+"""`python -m todo_api.probe`: exits with 0 while the API of this container can serve, else with 1.
 
-It imports next to nothing, because it is started every few seconds.
+Docker's health check runs it, in place of curl: it asks `/readyz` (`health.py`). It imports next to nothing, because it
+is started every few seconds.
 """
 
 import http.client

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from todo_core.reminders.dispatch import Delivery
-from todo_worker.slots import Slots
+from todo_worker.concurrency_limits import ConcurrencyLimits
 
 
 @dataclass
@@ -47,14 +47,14 @@ def delivery(channel: str = "webhook", endpoint: str = "a") -> Delivery:
     return Delivery(**values)
 
 
-def slots(clock: Clock | None = None, per_endpoint: int = 4) -> Slots:
+def limits(clock: Clock | None = None, per_endpoint: int = 4) -> ConcurrencyLimits:
     """Ten in all; inboxes may have four of them, webhooks eight."""
     channels = [Some("inbox", 4), Some("webhook", 8, separate_receivers=True)]
-    return Slots(10, channels, per_endpoint, clock or Clock())
+    return ConcurrencyLimits(10, channels, per_endpoint, clock or Clock())
 
 
 def test_a_channel_that_is_full_has_no_room_and_others_have() -> None:
-    full = slots()
+    full = limits()
     for _ in range(4):
         full.take(delivery("inbox"))
     assert full.rooms() == {"webhook": 6}
@@ -64,7 +64,7 @@ def test_a_channel_that_is_full_has_no_room_and_others_have() -> None:
 
 
 def test_all_channels_together_have_no_more_than_there_is() -> None:
-    full = slots()
+    full = limits()
     for number in range(8):
         full.take(delivery(endpoint=str(number)))
     assert full.rooms() == {"inbox": 2}
@@ -74,7 +74,7 @@ def test_all_channels_together_have_no_more_than_there_is() -> None:
 
 
 def test_a_receiver_is_busy_once_more_than_half_of_its_slots_are_taken() -> None:
-    some = slots()
+    some = limits()
     some.take(delivery(endpoint="a"))
     some.take(delivery(endpoint="a"))
     assert (some.busy_endpoints(), some.endpoint_room()) == ([], 2)
@@ -83,7 +83,7 @@ def test_a_receiver_is_busy_once_more_than_half_of_its_slots_are_taken() -> None
 
 
 def test_accounts_are_no_receivers_of_their_own() -> None:
-    some = slots()
+    some = limits()
     for _ in range(4):
         some.take(delivery("inbox"))
     some.timed_out(delivery("inbox"))
@@ -92,7 +92,7 @@ def test_accounts_are_no_receivers_of_their_own() -> None:
 
 def test_a_receiver_that_is_silent_rests_longer_each_time_and_is_forgiven_at_once() -> None:
     clock = Clock()
-    some = slots(clock)
+    some = limits(clock)
     rests = []
     for _ in range(8):
         some.timed_out(delivery())
@@ -111,7 +111,7 @@ def test_a_receiver_that_is_silent_rests_longer_each_time_and_is_forgiven_at_onc
 
 
 def test_a_few_free_slots_are_not_worth_a_statement() -> None:
-    some = slots()
+    some = limits()
     assert some.worthwhile()
     for number in range(7):
         some.take(delivery(endpoint=str(number)))
@@ -125,7 +125,7 @@ def test_a_few_free_slots_are_not_worth_a_statement() -> None:
     st.integers(1, 8),
 )
 def test_nobody_ever_gets_more_than_is_theirs(steps: list[tuple[str, str]], per_endpoint: int) -> None:
-    some = slots(per_endpoint=per_endpoint)
+    some = limits(per_endpoint=per_endpoint)
     under_way: dict[str, int] = dict.fromkeys("abc", 0)
     for step, endpoint in steps:
         if step == "give" and under_way[endpoint]:

@@ -1,4 +1,4 @@
-"""The streams of notifications that this process holds open, and what wakes them.
+"""The registry of the notification streams that this process holds open, and what wakes them.
 
 A stream that waits holds nothing but its socket. Redis wakes it: whoever adds a notification publishes to its account's
 channel, and one connection of each process listens to all of them. PostgreSQL is asked every other second by one
@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 from redis.exceptions import RedisError
 
-from todo_api.redis_gate import RedisGate
+from todo_api.circuit_breaker import RedisCircuitBreaker
 from todo_core.accounts.tokens import Principal
 from todo_core.database import is_outage
 from todo_core.errors import AppError, Unavailable
@@ -64,10 +64,10 @@ class OpenStream:
         return True
 
 
-class Streams:
-    """All of them. The two tasks that wake them start with the first."""
+class StreamRegistry:
+    """Holds every open stream. The two tasks that wake them start with the first."""
 
-    def __init__(self, reads: InboxReads, redis: RedisGate, settings: StreamSettings) -> None:
+    def __init__(self, reads: InboxReads, redis: RedisCircuitBreaker, settings: StreamSettings) -> None:
         self._reads = reads
         self._redis = redis
         self._settings = settings

@@ -1,4 +1,4 @@
-"""What the watcher looks at, each time that Prometheus asks."""
+"""The collectors of the exporter: each measures something when Prometheus asks."""
 
 import os
 import socket
@@ -15,8 +15,8 @@ from prometheus_client.registry import Collector
 _log = structlog.get_logger(__name__)
 
 
-class Certificate(Collector):
-    """The certificate that a TLS server shows. It is measured whether or not anybody would trust it."""
+class CertificateCollector(Collector):
+    """Measures the certificate that a TLS server shows, whether it is trusted or not."""
 
     def __init__(self, address: tuple[str, int], name: str, timeout: float) -> None:
         self._address = address
@@ -62,8 +62,8 @@ class Certificate(Collector):
         return certificate.not_valid_before_utc.timestamp(), certificate.not_valid_after_utc.timestamp()
 
 
-class Backups(Collector):
-    """A folder of backups. A good one has its checksum beside it: both get their names when they are whole."""
+class BackupCollector(Collector):
+    """Counts the backups in a folder. A good one has its checksum beside it: both are named when they are whole."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

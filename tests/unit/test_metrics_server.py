@@ -1,4 +1,4 @@
-"""The exporter on real processes: the sum of all, whoever serves it, whatever becomes of them."""
+"""The metrics_server on real processes: the sum of all, whoever serves it, whatever becomes of them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from urllib.error import URLError
 import pytest
 
 from dev.processes import free_port
-from todo_core.exporter import Exporter
+from todo_core.metrics_server import MetricsServer
 
 PROCESS = """
 import sys
 from pathlib import Path
 import structlog
-from todo_core.exporter import Exporter
+from todo_core.metrics_server import MetricsServer
 
 structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-exporter = Exporter(Path(sys.argv[1]), "127.0.0.1", int(sys.argv[2]))
-exporter.choose()
-exporter.join()
+metrics_server = MetricsServer(Path(sys.argv[1]), "127.0.0.1", int(sys.argv[2]))
+metrics_server.choose()
+metrics_server.join()
 from prometheus_client import Counter, Gauge, Histogram
 sent = Counter("sent", "Sent")
 took = Histogram("took_seconds", "Took", buckets=(1, 10))
 under_way = Gauge("under_way", "Under way", multiprocess_mode="livesum")
 oldest = Gauge("oldest", "Oldest", multiprocess_mode="mostrecent")
-exporter.serve()
+metrics_server.serve()
 print("ready", flush=True)
 for line in sys.stdin:
     match line.split():
@@ -40,7 +40,7 @@ for line in sys.stdin:
             under_way.set(int(number))
             oldest.set(int(number))
         case ["close"]:
-            exporter.close()
+            metrics_server.close()
     print("done", flush=True)
 """
 
@@ -171,9 +171,9 @@ def test_a_service_that_starts_anew_starts_from_nothing(service: Service) -> Non
 
 
 def test_with_port_0_nothing_happens(tmp_path: Path) -> None:
-    exporter = Exporter(tmp_path / "metrics", "127.0.0.1", 0)
-    exporter.choose()
-    exporter.join()
-    exporter.serve()
-    exporter.close()
+    metrics_server = MetricsServer(tmp_path / "metrics", "127.0.0.1", 0)
+    metrics_server.choose()
+    metrics_server.join()
+    metrics_server.serve()
+    metrics_server.close()
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""One attempt at one delivery: send it in its time, and decide what its end means."""
+"""Sends deliveries: one task for each attempt, with a time limit, and an outcome at its end."""
 
 import asyncio
 import random
@@ -11,33 +11,33 @@ import structlog
 from todo_core.reminders.dispatch import Delivery, Outcome
 from todo_core.settings import WorkerSettings
 from todo_worker.channel import Channel, Failed, Undeliverable
-from todo_worker.settler import Settler
-from todo_worker.slots import Slots
-from todo_worker.steps import Steps
+from todo_worker.concurrency_limits import ConcurrencyLimits
+from todo_worker.crash_points import CrashPoints
+from todo_worker.outcome_writer import OutcomeWriter
 
 _LONGEST_REASON = 200
 _CANCEL_AGAIN_SECONDS = 0.2
 _log = structlog.get_logger(__name__)
 
 
-class Attempts:
-    """All that are under way in this process. Each runs by itself: none waits for another."""
+class Sender:
+    """Runs this process's attempts. Each runs by itself: none waits for another."""
 
     def __init__(
         self,
         channels: Iterable[Channel],
         settings: WorkerSettings,
-        slots: Slots,
-        settler: Settler,
+        limits: ConcurrencyLimits,
+        outcome_writer: OutcomeWriter,
         *,
-        steps: Steps,
+        crash_points: CrashPoints,
         draw: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._channels = {channel.name: channel for channel in channels}
         self._settings = settings
-        self._slots = slots
-        self._settler = settler
-        self._steps = steps
+        self._limits = limits
+        self._outcome_writer = outcome_writer
+        self._crash_points = crash_points
         self._draw = draw
         self._tasks: set[asyncio.Task[None]] = set()
         self._giving_back = False
@@ -52,7 +52,7 @@ class Attempts:
 
         def done(task: asyncio.Task[None]) -> None:
             self._tasks.discard(task)
-            self._slots.give_back(delivery)
+            self._limits.give_back(delivery)
             ended()
 
         task = group.create_task(self._run(delivery, leased_at))
@@ -76,17 +76,17 @@ class Attempts:
     async def _run(self, delivery: Delivery, leased_at: float) -> None:
         try:
             outcome = await self._attempt(delivery, leased_at)
-            await self._steps.after_send(delivery)
+            await self._crash_points.after_send(delivery)
         except asyncio.CancelledError:
             if not self._giving_back:
                 raise
             outcome = Outcome(delivery.id, delivery.fence, "pending", "given back by a worker that stopped")
-        self._settler.add(delivery, outcome)
+        self._outcome_writer.add(delivery, outcome)
 
     async def _attempt(self, delivery: Delivery, leased_at: float) -> Outcome:
         if not delivery.wanted:
             return Outcome(delivery.id, delivery.fence, "cancelled")
-        await self._steps.before_send(delivery)
+        await self._crash_points.before_send(delivery)
         if time.monotonic() - leased_at > self._settings.lease_seconds - self._settings.send_seconds:
             # This process stood still (stopped, swapped out, starved): by now, or before we are done, somebody else has
             # the lease and sends as well. The fence keeps us from settling, but nothing would keep us from sending.
@@ -98,18 +98,18 @@ class Attempts:
             async with asyncio.timeout(self._settings.send_seconds):
                 await self._channels[delivery.channel].send(delivery)
         except TimeoutError:
-            self._slots.timed_out(delivery)
+            self._limits.timed_out(delivery)
             return self._failed(delivery, "timed out")
         except Undeliverable as error:
-            self._slots.answered(delivery)
+            self._limits.answered(delivery)
             return self._given_up(delivery, error.reason)
         except Failed as error:
-            self._slots.answered(delivery)
+            self._limits.answered(delivery)
             return self._failed(delivery, error.reason)
         except Exception as error:  # one delivery's trouble is not another's
             _log.warning("send_broke", delivery=delivery.id, channel=delivery.channel, exc_info=error)
             return self._failed(delivery, type(error).__name__)
-        self._slots.answered(delivery)
+        self._limits.answered(delivery)
         return Outcome(delivery.id, delivery.fence, "sent")
 
     def _failed(self, delivery: Delivery, reason: str) -> Outcome:

@@ -1,6 +1,7 @@
-"""`python -m todo_worker.alive`: 0 while every worker process of this machine is alive, 1 otherwise. For probes.
+"""`python -m todo_worker.probe`: exits with 0 while all worker processes of this machine are alive, else with 1.
 
-It looks at files only. To ask the broker (`celery inspect ping`) is dear, and calls a worker dead while Redis is away.
+Health checks run it. It reads the files of `heartbeat.py` only: asking the broker (`celery inspect ping`) is costly,
+and calls a worker dead while Redis is away.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Notifications as they come: Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+"""The route and response of the notification stream: Server-Sent Events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from todo_api.dependencies import CurrentUser, Process, ProcessDep
 from todo_api.openapi import problem_answer, problems
 from todo_api.routing import Route
-from todo_api.streams import OpenStream, is_down
+from todo_api.stream_registry import OpenStream, is_down
 from todo_core import clock
 from todo_core.errors import Unauthenticated
 from todo_core.inbox.repository import LARGEST_SEQ

@@ -1,12 +1,12 @@
-"""The moments at which a process could die, named, so that a test can let it."""
+"""Crash points: the moments between statements at which a process may die, named so that a test can kill it there."""
 
 from collections.abc import Sequence
 
 from todo_core.reminders.dispatch import Delivery, Outcome
 
 
-class Steps:
-    """Called by the pump as it goes. By itself it does nothing."""
+class CrashPoints:
+    """The pump calls each as it gets there. They do nothing, unless a test overrides them."""
 
     async def after_claim(self, delivery_ids: Sequence[str]) -> None:
         """Reminders have become deliveries, and nobody has been told of them."""

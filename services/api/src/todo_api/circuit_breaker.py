@@ -1,4 +1,4 @@
-"""Redis as a wish: it helps when it is there, and nobody waits for it when it is not."""
+"""A circuit breaker before Redis: the API works without Redis, and does not wait for it while it is down."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -15,29 +15,29 @@ _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
 
 
-class RedisGate:
-    """Runs commands while Redis answers. One that fails shuts the gate for a moment: the next are not even tried."""
+class RedisCircuitBreaker:
+    """Runs commands while Redis answers. One that fails opens the circuit for a moment: the next are not even tried."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self.key_prefix = settings.key_prefix
         self._redis = redis_client.connect(settings)
         self.pause_seconds = settings.retry_after_ms / 1_000
-        self._shut_until = 0.0
+        self._open_until = 0.0
 
     async def attempt(self, command: Callable[[Any], Awaitable[_T]]) -> _T | None:
         """The command's result; None if Redis is down, slow or refuses."""
-        if self._shut_until > time.monotonic():
+        if self._open_until > time.monotonic():
             return None
         try:
             return await command(self._redis)
         except (RedisError, OSError, TimeoutError) as error:
-            self._shut_until = time.monotonic() + self.pause_seconds
+            self._open_until = time.monotonic() + self.pause_seconds
             _log.warning("redis_unavailable", reason=f"{type(error).__name__}: {error}")
             return None
 
     async def answers(self) -> bool:
-        """Whether Redis answers right now; opens the gate again if it does."""
-        self._shut_until = 0.0
+        """Whether Redis answers right now; closes the circuit if it does."""
+        self._open_until = 0.0
         return bool(await self.attempt(lambda redis: redis.ping()))
 
     def pubsub(self) -> PubSub:
