@@ -23,6 +23,7 @@ from dev.data_directory import DataDirectory
 from dev.network import check_port, origin
 from dev.processes import ServerError, free_port, stop_child
 from dev.servers import EmbeddedPostgres, EmbeddedValkey
+from todo_core.settings import ConfigurationError, Settings, check_names
 
 READY_SECONDS = 60
 GRACE_SECONDS = 15  # a little longer than uvicorn gives the requests that it is still answering
@@ -200,6 +201,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     host = os.environ.get("HOST") or "127.0.0.1"
     try:
+        check_names()
+        Settings.load()
         with DataDirectory(Path(os.environ.get("DATA_DIR") or ".local")) as data:
             data.stop_left_overs()
             port = check_port(host, os.environ.get("PORT") or "8000")
@@ -207,7 +210,7 @@ def main() -> None:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, stack.ask_to_stop)
             stack.run()
-    except ServerError as error:
+    except (ServerError, ConfigurationError) as error:
         sys.exit(f"\n{error}")
     say("Stopped.")
 

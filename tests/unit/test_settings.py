@@ -26,10 +26,12 @@ from todo_core.settings import (
     TokenSettings,
     WebhookSettings,
     WorkerSettings,
+    check_names,
     variable_name,
 )
 
-EXAMPLE = Path(__file__).parents[2] / ".env.example"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / ".env.example"
 NAMES = {
     variable_name(concern, field): (concern, field) for concern in Settings.CONCERNS for field in concern.model_fields
 }
@@ -447,3 +449,35 @@ def test_what_the_worker_cannot_use_gets_a_sentence(
         Settings.load()
     assert sentence in str(refusal.value)
     assert "hunter" not in str(refusal.value)
+
+
+# ---- what a person mistypes
+
+
+@pytest.mark.parametrize("place", ["environment", ".env"])
+def test_a_misspelt_name_is_refused_with_the_nearest_setting(
+    env_file: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    if place == ".env":
+        env_file.write_text("TOKEN_ACCES_SECONDS=60\n", encoding="utf-8")
+    else:
+        monkeypatch.setenv("TOKEN_ACCES_SECONDS", "60")
+    with pytest.raises(
+        ConfigurationError, match="TOKEN_ACCES_SECONDS is not a setting. Did you mean TOKEN_ACCESS_SECO"
+    ):
+        check_names()
+
+
+def test_every_name_that_compose_and_the_examples_use_passes_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("compose.yaml", "compose.prod.yaml")]
+    texts += [path.read_text(encoding="utf-8") for path in ROOT.glob(".env*.example")]
+    names = {name for text in texts for name in re.findall(r"\$\{([A-Z_]+)|^#?([A-Z_]+)=", text, re.MULTILINE)}
+    for name in {part for pair in names for part in pair if part}:
+        monkeypatch.setenv(name, "")
+    check_names()
+
+
+def test_a_line_of_env_that_cannot_be_read_is_named_by_its_number(env_file: Path) -> None:
+    env_file.write_text("LOG_LEVEL=INFO\nthis is no line\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match=r"\.env, line 2: this is not NAME=value\."):
+        Settings.load()

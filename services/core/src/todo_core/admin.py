@@ -12,7 +12,7 @@ from alembic.util import CommandError
 from todo_core.database import StatementPool, is_outage
 from todo_core.migrations import runner
 from todo_core.reminders.dead_letters import DeadLetters
-from todo_core.settings import ConfigurationError, Settings
+from todo_core.settings import ConfigurationError, Settings, check_names
 
 _T = TypeVar("_T")
 
@@ -74,6 +74,7 @@ def _downgrade(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _check_settings(_: Settings, __: argparse.Namespace) -> None:
+    check_names()
     print("The settings are valid.")
 
 

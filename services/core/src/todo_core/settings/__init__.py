@@ -2,7 +2,7 @@
 
 from todo_core.settings.api import ApiSettings, RateLimitSettings
 from todo_core.settings.delivery import EmailSettings, Network, StreamSettings, WebhookSettings, WorkerSettings
-from todo_core.settings.load import Settings, load_one
+from todo_core.settings.load import Settings, check_names, load_one
 from todo_core.settings.shared import (
     DEVELOPMENT_DATABASE_URL,
     DEVELOPMENT_KEY,
@@ -44,6 +44,7 @@ __all__ = [
     "WatchSettings",
     "WebhookSettings",
     "WorkerSettings",
+    "check_names",
     "load_one",
     "variable_name",
 ]

@@ -1,6 +1,8 @@
 """All settings together: read once at start, checked, and passed down as an argument."""
 
+import os
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import ClassVar, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,7 +21,7 @@ from todo_core.settings.shared import (
     RuntimeSettings,
     TokenSettings,
 )
-from todo_core.settings.source import Concern, ConfigurationError, variable_name
+from todo_core.settings.source import Concern, ConfigurationError, env_file, variable_name
 from todo_core.settings.watch import WatchSettings
 
 
@@ -96,6 +98,29 @@ class Settings:
             problems.append("PUBLIC_URL: must start with https://; mails would carry links that lead nowhere.")
         if problems:
             raise ConfigurationError("ENVIRONMENT=production refuses to start:\n  " + "\n  ".join(problems))
+
+
+_ALMOST = 0.9
+"""How alike a misspelt name and a setting's are. Names of other programs, such as Compose's API_MEMORY, are less so."""
+
+
+def check_names() -> None:
+    """Look in the environment and `.env` for names that are almost a setting's: they would be ignored.
+
+    A process does not ask for it at its start: a release that is rolled back to may meet settings of a newer one.
+
+    Raises:
+        ConfigurationError: there are some; the text says which setting each is nearest to.
+    """
+    names = {variable_name(concern, field) for concern in Settings.CONCERNS for field in concern.model_fields}
+    names |= {f"{name}_FILE" for name in names}
+    lines = [
+        f"{given} is not a setting. Did you mean {nearest[0]}?"
+        for given in sorted((os.environ.keys() | env_file().keys()) - names)
+        if (nearest := get_close_matches(given, names, 1, _ALMOST))
+    ]
+    if lines:
+        raise ConfigurationError("The settings are not valid:\n  " + "\n  ".join(lines))
 
 
 _S = TypeVar("_S", bound=Concern)

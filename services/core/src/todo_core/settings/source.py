@@ -6,10 +6,12 @@ A value comes from the first of: the environment (`DATABASE_URL`), a file that t
 
 import os
 from collections.abc import Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -28,7 +30,7 @@ class _Source(PydanticBaseSettingsSource):
         super().__init__(settings_cls)
         self.layers: tuple[Mapping[str, str | None], ...] = (
             os.environ,
-            dotenv_values(ENV_FILE) if ENV_FILE.is_file() else {},
+            env_file(),
         )
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - the interface
@@ -50,6 +52,21 @@ class _Source(PydanticBaseSettingsSource):
             if value is not None:
                 values[key] = value
         return values
+
+
+def env_file() -> Mapping[str, str | None]:
+    """What `.env` says, if there is one.
+
+    Raises:
+        ConfigurationError: a line of it cannot be read; the text has the line's number.
+    """
+    if not ENV_FILE.is_file():
+        return {}
+    text = ENV_FILE.read_text(encoding="utf-8")
+    for binding in parse_stream(StringIO(text)):
+        if binding.error:
+            raise ConfigurationError(f"{ENV_FILE}, line {binding.original.line}: this is not NAME=value.")
+    return dotenv_values(stream=StringIO(text))
 
 
 def _read_secret(path: Path, name: str) -> str:
