@@ -462,9 +462,7 @@ def test_a_misspelt_name_is_refused_with_the_nearest_setting(
         env_file.write_text("TOKEN_ACCES_SECONDS=60\n", encoding="utf-8")
     else:
         monkeypatch.setenv("TOKEN_ACCES_SECONDS", "60")
-    with pytest.raises(
-        ConfigurationError, match="TOKEN_ACCES_SECONDS is not a setting. Did you mean TOKEN_ACCESS_SECO"
-    ):
+    with pytest.raises(ConfigurationError, match="Did you mean TOKEN_ACCESS_SECONDS"):
         check_names()
 
 
