@@ -137,7 +137,7 @@ secrets: ## Make production's secrets in ./secrets, those that are not there yet
 	@ops/make-secrets.sh
 
 .PHONY: rotate-secrets
-rotate-secrets: ## Sign with a new token key, nobody signed out; 15 minutes later the same with DROP_OLD=1 (WHAT=database: its password)
+rotate-secrets: ## Sign with a new token key, sessions go on; 15 minutes later the same with DROP_OLD=1 (WHAT=database: its password)
 	@DROP_OLD=$(DROP_OLD) WHAT=$(WHAT) ops/rotate-secrets.sh
 
 .PHONY: build
@@ -267,7 +267,7 @@ $(READY): dev/bootstrap.py requirements/build.lock requirements/dev.lock $(wildc
 	@"$(PYTHON)" dev/bootstrap.py
 	@touch $(READY)
 
-# Tools that do not go with everybody else's, each in an environment of its own.
+# Tools whose dependencies clash with the others, each in an environment of its own.
 .venv-%/.ready: dev/tools.py requirements/%.lock | .venv/bin/uv
 	@.venv/bin/python -m dev.tools $*
 	@touch $@

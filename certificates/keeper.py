@@ -56,7 +56,7 @@ class Order:
     email: str = ""
     server: str = LETS_ENCRYPT
     ca_file: str = ""
-    """Who signed the authority's own certificate, where that is nobody public."""
+    """The file of the CA that signed the authority's own certificate, where that is not a public one."""
     check_seconds: int = CHECK_SECONDS
     retry_seconds: int = RETRY_SECONDS
 
@@ -296,7 +296,7 @@ class Keeper:
     def _attempts(self) -> dict[str, float]:
         try:
             found = json.loads(self.places.attempts.read_text(encoding="utf-8"))
-            # What somebody else asked for, or what has been corrected since, failed for other reasons.
+            # An older failure, or one that has been corrected since, had other reasons.
             return (
                 {"failures": found["failures"], "not_before": found["not_before"]}
                 if found["order"] == self.order.digest

@@ -218,7 +218,7 @@ def _ours(migrations: list[Rendered]) -> Iterator[Complaint]:
             if created := CREATED.match(statement.sql):
                 new.add(created["table"])
             if WHOLE_TABLE.match(statement.sql):
-                text = "Nobody can read or write the table until this is done."
+                text = "No request can read or write the table until this is done."
                 yield Complaint(migration.path, statement.first_line, "whole-table-lock", text)
             if statement.in_transaction and DATA.match(statement.sql):
                 for table in {match["table"] for match in WRITTEN.finditer(statement.sql)} - new:
@@ -239,8 +239,8 @@ def main() -> None:
         sys.exit(str(error))
     if found:
         print(*found, sep="\n", file=sys.stderr)
-        sys.exit("docs/migrations.md says how each of these is written so that nobody waits.")
-    print(f"{len(migrations)} migrations keep nobody waiting.")
+        sys.exit("docs/migrations.md says how each of these is written so that no request waits.")
+    print(f"{len(migrations)} migrations block no reads or writes.")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ class ServerError(RuntimeError):
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody was using a moment ago."""
+    """Return a TCP port of the loopback interface that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

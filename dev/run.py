@@ -1,7 +1,7 @@
 """`make run`: everything that the product needs, started on this machine and stopped together.
 
-The data stays in DATA_DIR: PostgreSQL's, Valkey's, and the key that signs access tokens, so that a restart signs
-nobody out. Ctrl-C, SIGTERM or a closed terminal stop the programs first and the servers after them.
+The data stays in DATA_DIR: PostgreSQL's, Valkey's, and the key that signs access tokens, so that sessions
+outlive a restart. Ctrl-C, SIGTERM or a closed terminal stop the programs first and the servers after them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Stack:
         self.children: dict[str, subprocess.Popen[bytes]] = {}
 
     def run(self) -> None:
-        """Start everything, wait until somebody wants it to end, and stop it in the opposite order.
+        """Start everything, wait for a signal to stop, and stop it in the opposite order.
 
         Raises:
             ServerError: something did not start, or died later.

@@ -1,6 +1,6 @@
 """`python -m dev.tools NAME`: an environment of its own, .venv-NAME, for what requirements/NAME.lock names.
 
-For tools whose dependencies do not go with everybody else's. `make` calls this when the lock changes.
+For tools whose dependencies clash with the others. `make` calls this when the lock changes.
 """
 
 from __future__ import annotations

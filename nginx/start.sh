@@ -26,11 +26,11 @@ origin=$(dirname "$0")
 : "${NGINX_TRUSTED_PROXIES:=}"                                      # networks of load balancers, comma-separated
 : "${NGINX_WATCH_SECONDS:=5}"                                       # seconds between two looks at the certificate
 
-# Never the Host that a request names: with that, anybody could make a link of ours that leads to a place of theirs.
+# Never the Host that a request names: a link of ours could then lead to a stranger's site.
 NGINX_ORIGIN=https://$(echo "$PUBLIC_URL" | sed 's|^[a-z]*://||; s|/.*||; s|:[0-9]*$||')
 [ "$NGINX_HTTPS_PORT" = 443 ] || NGINX_ORIGIN=$NGINX_ORIGIN:$NGINX_HTTPS_PORT
 
-# Until the first certificate has been issued, nginx needs one to start with, or nobody could answer the authority.
+# Until the first certificate has been issued, nginx needs one to start with, or the authority would get no answer.
 choose_certificate() {
     NGINX_CERTIFICATE=$tls/fullchain.pem NGINX_CERTIFICATE_KEY=$tls/privkey.pem
     if [ ! -s "$NGINX_CERTIFICATE" ] || [ ! -s "$NGINX_CERTIFICATE_KEY" ]; then
