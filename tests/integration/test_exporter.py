@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from dev.processes import free_port
 from tests.integration.test_processes import end, environment
-from todo_core.settings import WatchSettings
+from todo_core.settings import ExporterSettings
 from todo_worker import exporter
 
 NOON = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -106,7 +106,7 @@ class Running:
     def __init__(self, directory: Path, **settings: str) -> None:
         self.port = free_port()
         self.log = directory / "running.log"
-        self.environment = environment(WATCH_METRICS_PORT=str(self.port), WATCH_TIMEOUT_SECONDS="2", **settings)
+        self.environment = environment(EXPORTER_METRICS_PORT=str(self.port), EXPORTER_TIMEOUT_SECONDS="2", **settings)
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "todo_worker.exporter"],
@@ -172,7 +172,7 @@ def test_the_end_of_the_certificate_is_told_whether_or_not_anybody_would_trust_i
 ) -> None:
     with (
         tls_server(make_certificate(tmp_path, "todo.example", end)) as address,
-        exporting(tmp_path, WATCH_TLS_ADDRESS=address) as running,
+        exporting(tmp_path, EXPORTER_TLS_ADDRESS=address) as running,
     ):
         assert running.scrape() == {
             "todo_certificate_expiry_timestamp_seconds": end.timestamp(),
@@ -181,13 +181,13 @@ def test_the_end_of_the_certificate_is_told_whether_or_not_anybody_would_trust_i
         }
 
 
-@pytest.mark.parametrize("setting", [{"WATCH_TLS_NAME": "b.example"}, {"PUBLIC_URL": "https://b.example:8443/"}])
+@pytest.mark.parametrize("setting", [{"EXPORTER_TLS_NAME": "b.example"}, {"PUBLIC_URL": "https://b.example:8443/"}])
 def test_it_is_the_certificate_of_the_name_that_is_asked_for(setting: dict[str, str], tmp_path: Path) -> None:
     one, other = NOON + timedelta(days=10), NOON + timedelta(days=20)
     servers = {"b.example": make_certificate(tmp_path, "b.example", other)}
     with (
         tls_server(make_certificate(tmp_path, "a.example", one), **servers) as address,
-        exporting(tmp_path, WATCH_TLS_ADDRESS=address, **setting) as running,
+        exporting(tmp_path, EXPORTER_TLS_ADDRESS=address, **setting) as running,
     ):
         assert running.scrape()["todo_certificate_expiry_timestamp_seconds"] == other.timestamp()
 
@@ -195,7 +195,7 @@ def test_it_is_the_certificate_of_the_name_that_is_asked_for(setting: dict[str, 
 def test_a_server_that_shows_no_certificate_is_told_apart_and_the_rest_is_still_told(
     tmp_path: Path, backups: Path
 ) -> None:
-    settings = {"WATCH_BACKUP_DIR": str(backups), "WATCH_TLS_ADDRESS": f"127.0.0.1:{free_port()}"}
+    settings = {"EXPORTER_BACKUP_DIR": str(backups), "EXPORTER_TLS_ADDRESS": f"127.0.0.1:{free_port()}"}
     with exporting(tmp_path, **settings) as running:
         assert running.scrape() == {
             "todo_certificate_probe_success": 0,
@@ -211,7 +211,7 @@ def test_the_newest_whole_backup_counts(tmp_path: Path, backups: Path) -> None:
     back_up(backups, "todo-2.dump", 30, NOON + timedelta(hours=2), checksum=False)
     back_up(backups, ".todo-3.dump.partial", 40, NOON + timedelta(hours=3))
     (backups / "todo-4.dump.sha256").write_text("…", encoding="utf-8")
-    with exporting(tmp_path, WATCH_BACKUP_DIR=str(backups)) as running:
+    with exporting(tmp_path, EXPORTER_BACKUP_DIR=str(backups)) as running:
         assert running.scrape() == {
             "todo_backup_probe_success": 1,
             "todo_backups": 2,
@@ -223,7 +223,7 @@ def test_the_newest_whole_backup_counts(tmp_path: Path, backups: Path) -> None:
 
 
 def test_a_folder_that_is_not_there_is_told_apart_from_an_empty_one(tmp_path: Path) -> None:
-    with exporting(tmp_path, WATCH_BACKUP_DIR=str(tmp_path / "nowhere")) as running:
+    with exporting(tmp_path, EXPORTER_BACKUP_DIR=str(tmp_path / "nowhere")) as running:
         assert running.scrape() == {"todo_backup_probe_success": 0}
 
 
@@ -260,7 +260,7 @@ def test_it_stops_when_it_is_asked_to_and_a_probe_sees_that(tmp_path: Path) -> N
 
 
 def test_a_scraper_that_hangs_up_leaves_no_traceback_in_the_log(tmp_path: Path, backups: Path) -> None:
-    with exporting(tmp_path, WATCH_BACKUP_DIR=str(backups)) as running:
+    with exporting(tmp_path, EXPORTER_BACKUP_DIR=str(backups)) as running:
         hang_up(running.port)
         assert running.scrape()["todo_backups"] == 0
         assert "Traceback" not in running.log.read_text(encoding="utf-8")
@@ -269,10 +269,10 @@ def test_a_scraper_that_hangs_up_leaves_no_traceback_in_the_log(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ({"WATCH_METRICS_PORT": "taken"}, "WATCH_METRICS_PORT: cannot listen on 127.0.0.1:{port}: "),
-        ({"WATCH_TLS_ADDRESS": "nginx"}, "WATCH_TLS_ADDRESS: must be host:port"),
-        ({"WATCH_TLS_ADDRESS": "nginx:99999"}, "WATCH_TLS_ADDRESS: must be host:port"),
-        ({"WATCH_TIMEOUT_SECONDS": "long"}, "WATCH_TIMEOUT_SECONDS: Input should be a valid number"),
+        ({"EXPORTER_METRICS_PORT": "taken"}, "EXPORTER_METRICS_PORT: cannot listen on 127.0.0.1:{port}: "),
+        ({"EXPORTER_TLS_ADDRESS": "nginx"}, "EXPORTER_TLS_ADDRESS: must be host:port"),
+        ({"EXPORTER_TLS_ADDRESS": "nginx:99999"}, "EXPORTER_TLS_ADDRESS: must be host:port"),
+        ({"EXPORTER_TIMEOUT_SECONDS": "long"}, "EXPORTER_TIMEOUT_SECONDS: Input should be a valid number"),
     ],
 )
 def test_what_it_cannot_do_gets_a_sentence(setting: dict[str, str], sentence: str, tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_an_exporter_whose_look_never_ends_ends_itself(monkeypatch: pytest.Monke
     monkeypatch.setattr(exporter, "_LONGEST_LOOK_SECONDS", 0.5)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never says a word
-        settings = WatchSettings(
+        settings = ExporterSettings(
             metrics_port=free_port(), tls_address=f"127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=20
         )
 

@@ -78,8 +78,8 @@ def test_the_api_and_the_worker_are_measured_under_the_names_that_the_rules_have
     assert named == {target["job"] for target in targets()}
 
 
-WITHOUT = {"pg": "an exporter", "redis": "an exporter", "alertmanager": "itself", "todo_certificate": "the watcher"}
-WITHOUT |= {"todo_backup": "the watcher", "todo_backups": "the watcher"}
+WITHOUT = {"pg": "an exporter", "redis": "an exporter", "alertmanager": "itself", "todo_certificate": "the exporter"}
+WITHOUT |= {"todo_backup": "the exporter", "todo_backups": "the exporter"}
 """What metrics begin with that neither API nor worker has, and who would have them."""
 
 

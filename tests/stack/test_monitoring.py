@@ -17,8 +17,8 @@ from tests.stack.waiting import until
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(420)]
 
-SERVICES = ("prometheus", "alertmanager", "watch", "postgres-exporter", "redis-exporter")
-JOBS = {"api", "worker", "watch", "postgres", "redis", "alertmanager", "prometheus"}
+SERVICES = ("prometheus", "alertmanager", "exporter", "postgres-exporter", "redis-exporter")
+JOBS = {"api", "worker", "exporter", "postgres", "redis", "alertmanager", "prometheus"}
 SCRAPED = 60
 """Seconds for Prometheus to find and to ask somebody: DNS every 10, a scrape every 15, and a busy machine."""
 
@@ -55,7 +55,7 @@ class Monitoring:
 
     async def told(self, alert: str) -> list[dict[str, Any]]:
         """What has come to whom alerts are sent."""
-        lines = await self.stack.lines("watch")
+        lines = await self.stack.lines("exporter")
         return [line for line in lines if line["event"] == "alert" and line["alert"] == alert]
 
 

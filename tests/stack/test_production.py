@@ -60,7 +60,9 @@ async def test_every_process_of_ours_gets_every_secret_as_a_file_and_the_databas
     assert mounted["redis"] == {"redis_password"}
     assert mounted["postgres-exporter"] == {"postgres_exporter_password", "database_ca"}
     assert mounted["redis-exporter"] == {"redis_exporter_passwords", "redis_ca"}
-    assert not mounted["nginx"] | mounted["acme"] | mounted["watch"] | mounted["prometheus"] | mounted["alertmanager"]
+    assert (
+        not mounted["nginx"] | mounted["acme"] | mounted["exporter"] | mounted["prometheus"] | mounted["alertmanager"]
+    )
 
 
 async def test_nginx_alone_is_published_to_people_on_the_ports_that_they_know() -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-from todo_core.settings import Settings, WatchSettings, variable_name
+from todo_core.settings import ExporterSettings, Settings, variable_name
 
 COMPOSE = Path(__file__).resolve().parents[2] / "compose.yaml"
 NAMES = {variable_name(concern, field) for concern in Settings.CONCERNS for field in concern.model_fields}
-WATCHER = {variable_name(WatchSettings, field) for field in WatchSettings.model_fields}
-KNOWS_NO_SECRET = {"watch"}
+EXPORTER = {variable_name(ExporterSettings, field) for field in ExporterSettings.model_fields}
+KNOWS_NO_SECRET = {"exporter"}
 """It is handed what it needs, and not everything."""
 
 FIXED = {
@@ -24,9 +24,9 @@ FIXED = {
     "WORKER_METRICS_PORT": "Prometheus asks there",
     "WORKER_METRICS_HOST": "Prometheus asks from another container",
     "WORKER_STATE_DIR": "on a read-only root, /tmp alone can be written to",
-    "WATCH_METRICS_PORT": "Prometheus asks there",
-    "WATCH_METRICS_HOST": "Prometheus asks from another container",
-    "WATCH_TLS_ADDRESS": "nginx is where it is",
+    "EXPORTER_METRICS_PORT": "Prometheus asks there",
+    "EXPORTER_METRICS_HOST": "Prometheus asks from another container",
+    "EXPORTER_TLS_ADDRESS": "nginx is where it is",
 }
 """Those that .env cannot change, and why."""
 
@@ -50,13 +50,13 @@ def services() -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("name", sorted(services().keys() - KNOWS_NO_SECRET))
 def test_every_setting_in_env_reaches_each_container_that_may_read_it(name: str) -> None:
     environment = services()[name]["environment"]
-    expected = {key: f"${{{key}:-{OTHER_DEFAULTS.get(key, '')}}}" for key in NAMES - WATCHER - FIXED.keys()}
+    expected = {key: f"${{{key}:-{OTHER_DEFAULTS.get(key, '')}}}" for key in NAMES - EXPORTER - FIXED.keys()}
     assert {key: environment.get(key) for key in expected} == expected
 
 
-def test_the_watchers_settings_in_env_reach_it() -> None:
-    environment = services()["watch"]["environment"]
-    assert {key for key in WATCHER if re.match(rf"\$\{{{key}:?-", environment.get(key, ""))} == WATCHER - FIXED.keys()
+def test_the_exporters_settings_in_env_reach_it() -> None:
+    environment = services()["exporter"]["environment"]
+    assert {key for key in EXPORTER if re.match(rf"\$\{{{key}:?-", environment.get(key, ""))} == EXPORTER - FIXED.keys()
 
 
 def test_what_env_cannot_change_is_a_setting_and_no_variable() -> None:

@@ -28,7 +28,7 @@ import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from todo_core import logs
-from todo_core.settings import ConfigurationError, RuntimeSettings, WatchSettings, load_one
+from todo_core.settings import ConfigurationError, ExporterSettings, RuntimeSettings, load_one
 from todo_worker.collectors import BackupCollector, CertificateCollector
 
 _LONGEST_LOOK_SECONDS = 60.0
@@ -41,7 +41,7 @@ class Exporter(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, settings: WatchSettings, public_url: str) -> None:
+    def __init__(self, settings: ExporterSettings, public_url: str) -> None:
         self.registry = CollectorRegistry()
         if settings.tls_host_and_port is not None:
             name = settings.tls_name or urlsplit(public_url).hostname or settings.tls_host_and_port[0]
@@ -127,13 +127,13 @@ def _fields(alert: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def serve(settings: WatchSettings, public_url: str) -> int:
+def serve(settings: ExporterSettings, public_url: str) -> int:
     """Answer until SIGTERM; the exit status."""
     try:
         exporter = Exporter(settings, public_url)
     except OSError as error:
         where = f"{settings.metrics_host}:{settings.metrics_port}"
-        print(f"WATCH_METRICS_PORT: cannot listen on {where}: {error.strerror}.", file=sys.stderr)
+        print(f"EXPORTER_METRICS_PORT: cannot listen on {where}: {error.strerror}.", file=sys.stderr)
         return 1
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -152,7 +152,7 @@ def serve(settings: WatchSettings, public_url: str) -> int:
     return 1
 
 
-def probe(settings: WatchSettings) -> int:
+def probe(settings: ExporterSettings) -> int:
     """Ask the exporter of this machine, and say on standard error what is wrong."""
     host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1"}.get(settings.metrics_host, settings.metrics_host)  # noqa: S104
     connection = http.client.HTTPConnection(host, settings.metrics_port, timeout=settings.timeout_seconds)
@@ -171,7 +171,7 @@ def probe(settings: WatchSettings) -> int:
 def main() -> int:
     """Serve, or ask."""
     try:
-        settings = load_one(WatchSettings)
+        settings = load_one(ExporterSettings)
         if sys.argv[1:] == ["--probe"]:
             return probe(settings)
         if sys.argv[1:]:

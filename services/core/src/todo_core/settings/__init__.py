@@ -2,6 +2,7 @@
 
 from todo_core.settings.api import ApiSettings, RateLimitSettings
 from todo_core.settings.delivery import EmailSettings, Network, StreamSettings, WebhookSettings, WorkerSettings
+from todo_core.settings.exporter import ExporterSettings
 from todo_core.settings.load import Settings, check_names, load_one
 from todo_core.settings.shared import (
     DEVELOPMENT_DATABASE_URL,
@@ -18,7 +19,6 @@ from todo_core.settings.shared import (
     TokenSettings,
 )
 from todo_core.settings.source import Concern, ConfigurationError, variable_name
-from todo_core.settings.watch import WatchSettings
 
 __all__ = [
     "DEVELOPMENT_DATABASE_URL",
@@ -33,6 +33,7 @@ __all__ = [
     "DatabaseSettings",
     "EmailSettings",
     "Environment",
+    "ExporterSettings",
     "Network",
     "PasswordSettings",
     "RateLimitSettings",
@@ -41,7 +42,6 @@ __all__ = [
     "Settings",
     "StreamSettings",
     "TokenSettings",
-    "WatchSettings",
     "WebhookSettings",
     "WorkerSettings",
     "check_names",

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from todo_core.settings.api import ApiSettings, RateLimitSettings
 from todo_core.settings.delivery import EmailSettings, StreamSettings, WebhookSettings, WorkerSettings
+from todo_core.settings.exporter import ExporterSettings
 from todo_core.settings.shared import (
     DEVELOPMENT_DATABASE_URL,
     DEVELOPMENT_KEY,
@@ -22,7 +23,6 @@ from todo_core.settings.shared import (
     TokenSettings,
 )
 from todo_core.settings.source import Concern, ConfigurationError, env_file, variable_name
-from todo_core.settings.watch import WatchSettings
 
 
 class Settings:
@@ -41,7 +41,7 @@ class Settings:
         EmailSettings,
         WebhookSettings,
         StreamSettings,
-        WatchSettings,
+        ExporterSettings,
     )
 
     def __init__(self, *overrides: Concern) -> None:
@@ -58,7 +58,7 @@ class Settings:
         self.email = _pick(EmailSettings, given)
         self.webhooks = _pick(WebhookSettings, given)
         self.streams = _pick(StreamSettings, given)
-        self.watch = _pick(WatchSettings, given)
+        self.exporter = _pick(ExporterSettings, given)
         if self.runtime.environment == "production":
             self._refuse_in_production()
 

@@ -1,4 +1,4 @@
-"""The settings of the watcher: what is told to Prometheus that no process of the product can tell of itself."""
+"""The settings of the metrics exporter, which measures what no process of the product can measure of itself."""
 
 import re
 from pathlib import Path
@@ -11,12 +11,12 @@ from todo_core.settings.source import Concern
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s\[\]:/]+)):(?P<port>\d{1,5})")
 
 
-class WatchSettings(Concern):
-    """The watcher: when the certificate ends, and when the last backup was made."""
+class ExporterSettings(Concern):
+    """The metrics exporter: when the certificate ends, and when the last backup was made."""
 
-    model_config = SettingsConfigDict(env_prefix="WATCH_")
+    model_config = SettingsConfigDict(env_prefix="EXPORTER_")
 
-    metrics_port: int = Field(9_000, ge=1, le=65_535, description="where Prometheus finds what the watcher sees")
+    metrics_port: int = Field(9_000, ge=1, le=65_535, description="where Prometheus finds what the exporter sees")
     metrics_host: str = Field("127.0.0.1", description="the address that this port is opened on")
     tls_address: str = Field("", description="host:port whose certificate is looked at; without one, none is")
     tls_name: str = Field("", description="the server name to ask for there; without one, that of PUBLIC_URL")
