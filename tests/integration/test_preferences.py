@@ -138,6 +138,16 @@ async def test_what_is_done_is_not_planned_again_by_a_change(lin: Person) -> Non
     assert [state for state, _ in await reminds(lin, todo) if state == "scheduled"] == []
 
 
+@pytest.mark.parametrize("route", ["/users/me", PREFERENCES])
+async def test_a_new_time_zone_moves_reminders_whichever_way_it_is_set(lin: Person, route: str) -> None:
+    due = in_days(3)
+    todo = await lin.add_todo(due_at=due.isoformat())
+    await lin.patch(PREFERENCES, json={"quiet_hours": {"start": "11:00", "end": "13:00"}, "timezone": "UTC"})
+    assert await reminds(lin, todo) == [("scheduled", due + timedelta(hours=1))]
+    await lin.patch(route, json={"timezone": "Asia/Tokyo"})
+    assert await reminds(lin, todo) == [("scheduled", due)]
+
+
 async def test_the_channels_are_asked_only_when_a_reminder_is_due(lin: Person) -> None:
     todo = await lin.add_todo(due_at=in_days(3).isoformat())
     before = await reminds(lin, todo)
