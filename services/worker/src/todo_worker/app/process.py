@@ -1,4 +1,4 @@
-"""The runtime of this process: Celery's tasks and signals have no other way to find it."""
+"""Holds the runtime of this process: Celery's tasks and signals have no other way to find it."""
 
 from celery import Celery
 
@@ -8,7 +8,7 @@ from todo_worker.runtime import Runtime
 
 
 class _Process:
-    """The runtime of this process: Celery's tasks and signals have no other way to find it."""
+    """Holds the runtime, once `start` has made it."""
 
     runtime: Runtime | None = None
 
