@@ -273,6 +273,12 @@ ONE, TWO, THREE = (f"'00000000-0000-0000-0000-00000000000{n}'" for n in (1, 2, 3
             f"INSERT INTO notifications (id, account_id, seq, kind, title) VALUES ({TWO}, {ONE}, 1, 'reminder', 'a')",
             "uq_notifications_account_id_seq",
         ),
+        ("UPDATE todos SET due_at = 'infinity'", "ck_todos_due_at_readable"),
+        ("UPDATE todos SET due_at = '0001-01-01 00:00:00+00'", "ck_todos_due_at_readable"),
+        ("UPDATE todos SET due_at = '9999-12-31 23:59:59.999999+00'", "ck_todos_due_at_readable"),
+        ("UPDATE reminders SET at = '10000-01-01 00:00:00+00'", "ck_reminders_at_readable"),
+        ("UPDATE reminders SET remind_at = '-infinity'", "ck_reminders_remind_at_readable"),
+        ("UPDATE notifications SET due_at = '0044-03-15 00:00:00+00 BC'", "ck_notifications_due_at_readable"),
     ],
 )
 async def test_the_database_itself_refuses_what_must_never_be(

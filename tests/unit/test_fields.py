@@ -48,7 +48,7 @@ OFFSETS = st.integers(-23 * 60 - 59, 23 * 60 + 59)
 @st.composite
 def rfc3339(draw: st.DrawFn) -> tuple[str, datetime]:
     """A string as RFC 3339 allows it, and the instant that it means, to the microsecond."""
-    local = draw(st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31)))  # noqa: DTZ001 - the offset is drawn next
+    local = draw(st.datetimes(datetime(1900, 1, 2), datetime(9999, 12, 31)))  # noqa: DTZ001 - the offset is drawn next
     minutes = draw(OFFSETS)
     digits = draw(st.integers(0, 9))
     beyond = draw(st.text("0123456789", min_size=3, max_size=3))
@@ -141,6 +141,8 @@ def test_digits_below_the_microsecond_are_cut_off_and_never_rounded_up() -> None
         ("2026-12-01T09:00:00Z\n", "timestamp"),
         ("0000-01-01T00:00:00Z", "timestamp"),
         ("0001-01-01T00:00:00+00:01", "timestamp_range"),
+        ("1899-12-31T23:59:59.999999Z", "timestamp_range"),
+        ("1900-01-01T00:00:00+00:01", "timestamp_range"),
         ("9999-12-31T23:59:59-00:01", "timestamp_range"),
         ("9999-12-31T23:59:60Z", "timestamp_range"),
     ],

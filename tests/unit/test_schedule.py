@@ -8,10 +8,11 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from todo_core.reminders.schedule import LONGEST_DAYS, Offset, QuietHours, after_quiet_hours, before, instant
+from todo_core.reminders.schedule import LONGEST_DAYS, Offset, QuietHours, after_quiet_hours, before, clocks, instant
+from todo_worker.mail_texts import texts_for, written
 
 # Clocks that change by an hour, by half an hour, at midnight, that skipped a whole day, or not at all.
 REMARKABLE = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Santiago", "Africa/Cairo",
@@ -131,3 +132,40 @@ def test_durations_are_read_as_iso_8601_writes_them(text: str, days: int, second
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"duration|too long"):
         Offset.parse(text)
+
+
+# ---- the ends of the calendar
+
+# As PostgreSQL holds them: in UTC, and what asyncpg would write as infinite is not among them.
+FIRST = datetime(1, 1, 1, 0, 0, 0, 1, tzinfo=UTC)
+LAST = datetime(9999, 12, 31, 23, 59, 59, 999_998, tzinfo=UTC)
+whole_calendar = (
+    st.datetimes(timezones=st.just(UTC))
+    | st.timedeltas(timedelta(), timedelta(days=800)).map(lambda after: FIRST + after)
+    | st.timedeltas(timedelta(), timedelta(days=400)).map(lambda ahead: LAST - ahead)
+).filter(lambda moment: FIRST <= moment <= LAST)
+any_offsets = st.builds(Offset, st.integers(0, LONGEST_DAYS), st.just(0)) | st.builds(
+    Offset, st.just(0), st.integers(0, LONGEST_DAYS * 86_400)
+)
+any_quiet = st.none() | st.builds(QuietHours, times, times)
+
+
+@settings(max_examples=500)
+@given(whole_calendar, any_offsets, any_quiet, zones)
+@example(LAST, Offset(0, 0), QuietHours(time(0), time(23, 59)), "UTC")
+@example(LAST, Offset(0, 0), None, "Asia/Shanghai")
+@example(FIRST, Offset(0, 1), QuietHours(time(0), time(23, 59)), "America/New_York")
+@example(LAST, Offset(LONGEST_DAYS, 0), QuietHours(time(22), time(7)), "Pacific/Kiritimati")
+def test_no_instant_zone_offset_or_quiet_hours_lead_out_of_the_calendar(
+    due_at: datetime, offset: Offset, quiet: QuietHours | None, zone: str
+) -> None:
+    target = before(due_at, offset, ZoneInfo(zone))
+    assert FIRST <= target <= due_at
+    reminds = after_quiet_hours(target, quiet, ZoneInfo(zone))
+    assert target <= reminds <= LAST
+    assert reminds.utcoffset() == timedelta()
+    for moment in (due_at, target, reminds):
+        for locale in ("en", "zh-CN"):
+            assert str(moment.astimezone(clocks(moment, ZoneInfo(zone))).year) in written(
+                moment, ZoneInfo(zone), texts_for(locale)
+            )

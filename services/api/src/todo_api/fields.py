@@ -14,6 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from todo_core.accounts.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
+from todo_core.clock import EARLIEST, LATEST
 from todo_core.reminders.schedule import Offset
 from todo_core.todos.models import DESCRIPTION_LENGTH, TITLE_LENGTH
 from todo_core.webhooks.service import URL_LENGTH
@@ -41,7 +42,8 @@ def _refuse(rule: str, **params: object) -> PydanticCustomError:
 def parse_timestamp(value: object) -> datetime:
     """RFC 3339 with an offset, as UTC. Anything that a lax parser would guess at is refused.
 
-    A leap second (`:60`) is the next minute's first; digits below the microsecond are cut off.
+    A leap second (`:60`) is the next minute's first; digits below the microsecond are cut off. The last microsecond of
+    the year 9999, which is .NET's largest time, is the one before.
     """
     if isinstance(value, datetime):
         return value
@@ -61,6 +63,9 @@ def parse_timestamp(value: object) -> datetime:
         raise _refuse("timestamp_range") from None
     except ValueError:
         raise _refuse("timestamp") from None
+    instant = min(instant, LATEST)
+    if instant < EARLIEST:
+        raise _refuse("timestamp_range")
     return instant
 
 
@@ -142,7 +147,7 @@ def _shown_as(**schema: Any) -> WithJsonSchema:
 _TIMESTAMP_SCHEMA = _shown_as(
     type="string",
     format="date-time",
-    description="RFC 3339, with its offset from UTC",
+    description=f"RFC 3339, with its offset from UTC; from {EARLIEST:%Y-%m-%d} to 9999-12-31T23:59:59Z (never)",
     examples=["2026-12-01T09:00:00+08:00"],
 )
 

@@ -186,7 +186,10 @@ RULES: Mapping[str, tuple[str, str]] = {
         "must say its offset from UTC: end it with Z or with one like +08:00",
         "必须包含与 UTC 的时差：以 Z 或 +08:00 这样的时差结尾",
     ),
-    "timestamp_range": ("must lie in the years 1 to 9999", "必须在公元 1 年至 9999 年之间"),
+    "timestamp_range": (
+        "must lie between 1900-01-01T00:00:00Z and 9999-12-31T23:59:59Z",
+        "必须在 1900-01-01T00:00:00Z 与 9999-12-31T23:59:59Z 之间",
+    ),
     "username": (
         "must be 3 to 50 letters, digits, dots, hyphens or underscores",
         "必须是 3 至 50 个字母、数字、点、连字符或下划线",

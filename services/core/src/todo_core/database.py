@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import asyncpg
-from sqlalchemy import DateTime, MetaData, event
+from sqlalchemy import CheckConstraint, DateTime, MetaData, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
@@ -34,6 +34,16 @@ class Instant(DateTime):
 
     def __init__(self) -> None:
         super().__init__(timezone=True)
+
+
+def readable(column: str) -> CheckConstraint:
+    """A check that an instant lies in the years 1 to 9999, which are those that Python has.
+
+    asyncpg fails on all others. It reads `infinity` and `-infinity` as the last and the first microsecond of these
+    years, without their zone, and writes those two as infinite: so they are excluded as well.
+    """
+    bounds = "{0} > '0001-01-01 00:00:00+00' AND {0} < '9999-12-31 23:59:59.999999+00'"
+    return CheckConstraint(bounds.format(column), name=f"{column}_readable")
 
 
 _OUTAGES = (

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from todo_core.reminders import schedule
+
 
 @dataclass(frozen=True, slots=True)
 class Texts:
@@ -69,6 +71,7 @@ def texts_for(locale: str) -> Texts:
 
 def written(moment: datetime, zone: ZoneInfo, texts: Texts) -> str:
     """A time as the language writes it, on the clocks of the zone."""
+    zone = schedule.clocks(moment, zone)
     local = moment.astimezone(zone)
     return texts.time.format(
         weekday=texts.weekdays[local.weekday()],

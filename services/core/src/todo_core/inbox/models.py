@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Index, UniqueConstraint, func, text
 from sqlmodel import Field, SQLModel
 
-from todo_core.database import Instant
+from todo_core.database import Instant, readable
 from todo_core.ids import new_id
 
 
@@ -27,6 +27,7 @@ class Notification(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("account_id", "seq"),
         UniqueConstraint("delivery_id"),
+        readable("due_at"),
         Index(None, "account_id", "seq", postgresql_where=text("read_at IS NULL")),
     )
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, Index, UniqueConstraint, func, text
 from sqlmodel import Field, SQLModel
 
-from todo_core.database import Instant
+from todo_core.database import Instant, readable
 from todo_core.ids import new_id
 
 
@@ -57,6 +57,8 @@ class Reminder(SQLModel, table=True):
         CheckConstraint("(before_days IS NULL) = (before_seconds IS NULL)", name="before_whole"),
         CheckConstraint("before_days >= 0 AND before_seconds >= 0", name="before_positive"),
         CheckConstraint("state <> 'scheduled' OR remind_at IS NOT NULL", name="scheduled_has_time"),
+        readable("at"),
+        readable("remind_at"),
         Index(None, "todo_id"),
         # Of every state: without it, each account that is deleted would read all reminders of everybody.
         Index(None, "account_id", "state"),

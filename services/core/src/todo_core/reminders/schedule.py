@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+_UTC = ZoneInfo("UTC")
 _DURATION = re.compile(r"P(?:(\d{1,4})W)?(?:(\d{1,5})D)?(?:T(?:(\d{1,6})H)?(?:(\d{1,7})M)?(?:(\d{1,8})S)?)?", re.ASCII)
 LONGEST_DAYS = 366
 
@@ -64,22 +65,37 @@ def instant(wall: datetime, zone: ZoneInfo, fold: int = 0) -> datetime:
     return wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
 
 
-def before(due_at: datetime, offset: Offset, zone: ZoneInfo) -> datetime:
-    """The instant that lies `offset` before the due time.
+def clocks(moment: datetime, zone: ZoneInfo) -> ZoneInfo:
+    """The zone whose clocks are read at an instant: the one given, and UTC at the ends of the calendar."""
+    return _UTC if _is_at_an_end(moment) else zone
 
-    Raises:
-        OverflowError: there is no such instant (before year 1).
+
+def _is_at_an_end(moment: datetime) -> bool:
+    """Whether an instant (in UTC) lies in the years 1, 2 or 9999.
+
+    There the clocks of a zone may show a year before 1 or after 9999, which Python does not have, and so may a day or
+    an offset more or less. Who writes such an instant means "never", and waits for no reminder.
     """
+    return not 3 <= moment.year < 9999
+
+
+def before(due_at: datetime, offset: Offset, zone: ZoneInfo) -> datetime:
+    """The instant that lies `offset` before the due time. In the years 1 and 2 it is the due time itself."""
+    if due_at.year < 3:
+        return due_at
     if offset.days:
+        zone = clocks(due_at, zone)
         local = due_at.astimezone(zone)
         due_at = instant(local.replace(tzinfo=None) - timedelta(days=offset.days), zone)
     return due_at.astimezone(UTC) - timedelta(seconds=offset.seconds)
 
 
 def after_quiet_hours(moment: datetime, quiet: QuietHours | None, zone: ZoneInfo) -> datetime:
-    """The instant itself, or the end of the quiet hours that it lies in."""
+    """The instant itself, or the end of the quiet hours that it lies in; there are none in the years 1, 2 and 9999."""
+    if quiet is None or quiet.start == quiet.end or _is_at_an_end(moment):
+        return moment.astimezone(UTC)
     local = moment.astimezone(zone)
-    if quiet is None or quiet.start == quiet.end or not quiet.include(local.time()):
+    if not quiet.include(local.time()):
         return moment.astimezone(UTC)
     wall = datetime.combine(local.date(), quiet.end)
     if local.time() >= quiet.end:

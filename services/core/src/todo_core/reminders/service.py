@@ -39,10 +39,7 @@ class Plan:
             return reminder.at
         if due_at is None or reminder.before_days is None or reminder.before_seconds is None:
             return None
-        try:
-            return schedule.before(due_at, Offset(reminder.before_days, reminder.before_seconds), self.zone)
-        except OverflowError:
-            return None
+        return schedule.before(due_at, Offset(reminder.before_days, reminder.before_seconds), self.zone)
 
     def due(self, target: datetime) -> datetime:
         """The instant at which it goes out: the one asked for, or the end of the quiet hours that it lies in."""

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, Computed, Index, String, text
 from sqlmodel import Field, SQLModel
 
-from todo_core.database import Instant
+from todo_core.database import Instant, readable
 from todo_core.ids import new_id
 
 TITLE_LENGTH = 200
@@ -31,6 +31,7 @@ class Todo(SQLModel, table=True):
         CheckConstraint(f"char_length(title) BETWEEN 1 AND {TITLE_LENGTH}", name="title_length"),
         CheckConstraint(f"char_length(description) <= {DESCRIPTION_LENGTH}", name="description_length"),
         CheckConstraint("version >= 1", name="version_positive"),
+        readable("due_at"),
         # One index a sort key. `completed` stands before the key, so each serves its sort filtered and, as the merge
         # of its two halves, unfiltered: see queries.py.
         Index(None, "owner_id", "completed", "created_at", "id"),

@@ -1,0 +1,33 @@
+"""What `make fuzz` adds to Schemathesis: instants near each end of their range as often as from all of it.
+
+An ordinary time breaks nothing; "never", read on the clocks of another zone, once did. Of the zones, which are an
+enumeration in OpenAPI, Schemathesis draws every one by itself.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import schemathesis
+from hypothesis import strategies as st
+
+from todo_core.clock import EARLIEST, LATEST
+
+NEAR = timedelta(days=2)
+# The last end stands first, as Hypothesis tends to the first: a reminder at the other end is refused as past.
+INSTANTS = (
+    st.timedeltas(timedelta(), NEAR).map(lambda ahead: LATEST - ahead)
+    | st.timedeltas(timedelta(), NEAR).map(lambda after: EARLIEST + after)
+    | st.datetimes(EARLIEST.replace(tzinfo=None), LATEST.replace(tzinfo=None), timezones=st.just(UTC))
+)
+
+
+def written(moment: datetime, minutes: int) -> str:
+    """RFC 3339 at an offset of so many minutes; in UTC where that would show a year of five digits."""
+    try:
+        return moment.astimezone(timezone(timedelta(minutes=minutes))).isoformat()
+    except OverflowError:
+        return moment.isoformat()
+
+
+schemathesis.openapi.format("date-time", st.builds(written, INSTANTS, st.just(0) | st.integers(-14 * 60, 14 * 60)))
