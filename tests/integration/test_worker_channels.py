@@ -144,6 +144,8 @@ async def test_a_mail_has_what_mail_programs_look_for(office: Office, smtp: Smtp
         "Zoë’s 🎂 " + "x" * 180,
         "={{ 7 * 7 }} {title} %s",
         ".\r\n.\r\nMAIL FROM:<x@y>",
+        "=?utf-8?B?DQpCY2M6IG1hbGxvcnlAZXhhbXBsZS5jb20NCg==?=",  # a line break and a Bcc, as an encoded word
+        "=?utf-8?Q?=0D=0A=0D=0AThe_body_of_somebody_else?=",
     ],
 )
 async def test_a_title_stays_a_title_whatever_is_in_it(office: Office, smtp: SmtpReceiver, title: str) -> None:

@@ -1,9 +1,11 @@
 """What mails say: text and HTML, in the reader's language and time zone."""
 
-from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
+from email.charset import Charset
+from email.header import Header
+from email.headerregistry import BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8, Policy
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime, formataddr, parseaddr
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,16 +18,49 @@ from todo_core.reminders.dispatch import Delivery
 from todo_worker.mail_texts import Texts, texts_for, written
 
 
-class _UriHeader(UnstructuredHeader, BaseHeader):
-    """On one line as it is: Python's would be an encoded word when it is long, and mail programs read no URI there."""
+class _LiteralHeader(UnstructuredHeader, BaseHeader):
+    """A header that goes out as it is, on one line.
+
+    Python's own classes read encoded words (`=?utf-8?…?=`) in what they are given, and before 3.11.10 and 3.12.5 a
+    line break in one became a header of its own (CVE-2024-6923). So no value goes through them: the text of these
+    headers is never parsed.
+    """
+
+    @classmethod
+    def parse(cls, value: str, kwds: dict[str, Any]) -> None:
+        """Keep the text, and look for nothing in it."""
+        kwds["parse_tree"] = None
+        kwds["decoded"] = value
 
     def fold(self, *, policy: Policy) -> str:
         """The line."""
         return f"{self.name}: {self}{policy.linesep}"
 
 
+class _TextHeader(_LiteralHeader):
+    """A header of plain text, which arrives letter by letter whatever it looks like."""
+
+    def fold(self, *, policy: Policy) -> str:
+        """The lines: as they are, or encoded as a whole, so that a reader decodes them once and finds the text."""
+        return f"{self.name}: {_encoded(self, self.name).encode(linesep=policy.linesep)}{policy.linesep}"
+
+
+def _encoded(text: str, name: str) -> Header:
+    """The text as RFC 2047 writes it: unchanged where nothing in it can be taken for an encoded word."""
+    return Header(str(text), "us-ascii" if text.isascii() and "=?" not in text else "utf-8", header_name=name)
+
+
+def _mailbox(name: str, address: str) -> str:
+    """`Name <address>`; a name that could be taken for something else is encoded."""
+    if name.isascii() and "=?" not in name:
+        return formataddr((name, address))
+    return f"{Charset('utf-8').header_encode(name)} <{address}>"
+
+
 _headers = HeaderRegistry()
-_headers.map_to_type("list-unsubscribe", _UriHeader)
+_headers.map_to_type("subject", _TextHeader)
+for _name in ("from", "to", "list-unsubscribe"):
+    _headers.map_to_type(_name, _LiteralHeader)
 _SMTP, _SMTPUTF8 = SMTP.clone(header_factory=_headers), SMTPUTF8.clone(header_factory=_headers)
 
 
@@ -34,7 +69,7 @@ class MailWriter:
 
     def __init__(self, links: Links, public_url: str, sender: str) -> None:
         name, self._address = parseaddr(sender)
-        self._sender = Address(name, addr_spec=self._address)
+        self._sender = _mailbox(name, self._address)
         self._links = links
         self._public_url = public_url
         self._templates = Environment(
@@ -90,8 +125,7 @@ class MailWriter:
     def _message(self, key: str, recipient: str, subject: str, texts: Texts, **values: Any) -> EmailMessage:
         message = EmailMessage(policy=_SMTP if recipient.isascii() else _SMTPUTF8)
         message["From"] = self._sender
-        local, _, domain = recipient.rpartition("@")  # in one piece it would have to be ASCII
-        message["To"] = Address(username=local, domain=domain)
+        message["To"] = recipient
         message["Subject"] = subject
         message["Date"] = format_datetime(clock.now())
         # The same for every attempt: a mail program that gets it twice shows it once.
