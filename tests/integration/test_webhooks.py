@@ -183,6 +183,7 @@ async def test_a_public_web_address_is_kept_as_it_is(lin: Person, url: str) -> N
         ({"active": None}, "active", "null"),
         ({"active": 1}, "active", "boolean"),
         ({"url": "http://10.0.0.1/"}, "url", "webhook_address"),
+        ({"url": "http://[::ffff:0:7f00:1]/"}, "url", "webhook_address"),
         ({"secret": "whsec_mine"}, "secret", "unknown_field"),
     ],
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from todo_core.webhooks.service import leads_inside
 from todo_worker.addresses import AddressRefused, Guard
 
 PRIVATE = [
@@ -62,14 +64,41 @@ PUBLIC = ["1.1.1.1", "8.8.8.8", "93.184.216.34", "172.15.255.255", "172.32.0.1",
           "2a00:1450:4001::200e", "64:ff9b::808:808", "::ffff:8.8.8.8"]  # fmt: skip
 
 
+IPV4 = [address for address in PRIVATE if ":" not in address]
+FORMS: dict[str, Callable[[int], int]] = {
+    "IPv4-mapped": lambda number: 0xFFFF << 32 | number,
+    "IPv4-compatible": lambda number: number,
+    "IPv4-translated": lambda number: 0xFFFF << 48 | number,
+    "NAT64": lambda number: 0x64_FF9B << 96 | number,
+    "NAT64 of a local network": lambda number: 0x64_FF9B_0001 << 80 | number,
+    "NAT64 of a local network, /48": lambda number: (
+        0x64_FF9B_0001 << 80 | (number >> 16) << 64 | (number & 0xFFFF) << 40  # RFC 6052, 2.2
+    ),
+    "6to4": lambda number: 0x2002 << 112 | number << 80 | 1,
+    "Teredo": lambda number: 0x2001_0000 << 96 | number << 64 | 0xFFFF_FFFF ^ number,
+    "ISATAP": lambda number: 0x2606_4700_0000_0001 << 64 | 0x5EFE << 32 | number,
+    "ISATAP, unique": lambda number: 0x2606_4700_0000_0001 << 64 | 0x0200_5EFE << 32 | number,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("address", IPV4)
+def test_a_private_ipv4_address_is_refused_in_every_form(address: str, form: str) -> None:
+    text = str(IPv6Address(FORMS[form](int(IPv4Address(address)))))
+    assert not Guard([]).allows(text)
+    assert leads_inside(f"https://[{text}]/hook", [])
+
+
 @pytest.mark.parametrize("address", PRIVATE)
 def test_what_is_not_public_is_refused(address: str) -> None:
     assert not Guard([]).allows(address)
+    assert leads_inside(f"https://[{address}]/" if ":" in address else f"https://{address}/", [])
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_what_is_public_is_allowed(address: str) -> None:
     assert Guard([]).allows(address)
+    assert not leads_inside(f"https://[{address}]/" if ":" in address else f"https://{address}/", [])
 
 
 @pytest.mark.parametrize("text", ["", "localhost", "127.1", "0x7f000001", "2130706433", "1.1.1.1.1", "::1::"])

@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.conftest import TEST_KEYS
-from todo_core.notifications.links import Links
+from todo_core.accounts.links import Links
 from todo_core.reminders.dispatch import Delivery
 from todo_core.settings import TokenSettings
 from todo_worker.mails import MailWriter

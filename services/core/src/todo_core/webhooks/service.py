@@ -16,14 +16,12 @@ from todo_core.accounts.repository import AccountRepository
 from todo_core.accounts.tokens import Principal
 from todo_core.errors import Conflict, Fault, Invalid, NotFound, Unauthenticated
 from todo_core.settings import WebhookSettings
+from todo_core.webhooks.addresses import Address, Network, may_be_reached
 from todo_core.webhooks.models import Webhook
 from todo_core.webhooks.repository import WebhookReads, WebhookRepository
 
 MOST_WEBHOOKS = 10
 URL_LENGTH = 2_000
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class WebhookNotFound(NotFound):
@@ -52,7 +50,7 @@ def literal_address(host: str) -> Address | None:
             address = ipaddress.ip_address(socket.inet_aton(host))  # 127.1, 0x7f000001, 2130706433
         except (OSError, ValueError):
             return None
-    return getattr(address, "ipv4_mapped", None) or address
+    return address
 
 
 def leads_inside(url: str, allowed: Sequence[Network]) -> bool:
@@ -65,9 +63,7 @@ def leads_inside(url: str, allowed: Sequence[Network]) -> bool:
         address: Address | None = ipaddress.ip_address("127.0.0.1")
     else:
         address = literal_address(host)
-    if address is None or (address.is_global and not address.is_multicast):
-        return False
-    return not any(address in network for network in allowed)
+    return address is not None and not may_be_reached(address, allowed)
 
 
 class WebhookService:
