@@ -227,7 +227,7 @@ bench: $(READY) ## Measure what the pages quote (ARGS chooses)
 	@$(PY) -m bench $(ARGS)
 
 .PHONY: bench-reminders
-bench-reminders: $(READY) ## Measure the reminder engine: throughput, punctuality, a receiver that hangs (ARGS=--quick)
+bench-reminders: $(READY) ## Measure the reminder engine: throughput, punctuality, 30 receivers that hang (ARGS=--quick)
 	@$(PY) -m bench.reminders $(ARGS)
 
 .PHONY: bench-containers

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import secrets
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -104,8 +105,8 @@ class Rows:
         """Let go."""
         await self._sql.close()
 
-    async def accounts(self, count: int, url: str, *, inbox: bool) -> list[str]:
-        """So many who want to hear by a webhook each (all at one receiver); by their inbox too, if `inbox`."""
+    async def accounts(self, count: int, url: str, channels: Collection[str]) -> list[str]:
+        """So many who want to hear by these channels; by webhook at one receiver for all."""
         ids = [str(new_id()) for _ in range(count)]
         names = [f"bench-{account_id.replace('-', '')}" for account_id in ids]
         secret = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
@@ -117,7 +118,10 @@ class Rows:
             names,
         )
         await self._sql.execute(
-            "INSERT INTO preferences (account_id, inbox) SELECT id, $2 FROM unnest($1::uuid[]) AS t (id)", ids, inbox
+            "INSERT INTO preferences (account_id, inbox, webhook) SELECT id, $2, $3 FROM unnest($1::uuid[]) AS t (id)",
+            ids,
+            "inbox" in channels,
+            "webhook" in channels,
         )
         await self._sql.execute(
             "INSERT INTO webhooks (id, account_id, url, secret)"

@@ -45,7 +45,7 @@ async def throughput(servers: Servers, *, quick: bool) -> tuple[dict[str, object
     print(f"\nClaimed, sent and settled: {count:,} webhooks a round for {ACCOUNTS} receivers, one process each")
     addresses = {name: servers.database(name) for name in ("engine", "bare")}
     rows = {name: await Rows.of(address) for name, address in addresses.items()}
-    accounts = {name: await rows[name].accounts(ACCOUNTS, servers.receiver, inbox=False) for name in rows}
+    accounts = {name: await rows[name].accounts(ACCOUNTS, servers.receiver, ("webhook",)) for name in rows}
     rates: dict[str, list[float]] = {name: [] for name in rows}
     with servers.worker(addresses["engine"], 1):
         for number in range(-1, rounds):  # the first, in which connections are opened, does not count
@@ -77,7 +77,7 @@ async def claims(servers: Servers, *, quick: bool) -> dict[str, object]:
     count = 10_000 if quick else 50_000
     address = servers.database("claims")
     rows = await Rows.of(address)
-    accounts = await rows.accounts(ACCOUNTS, servers.receiver, inbox=False)
+    accounts = await rows.accounts(ACCOUNTS, servers.receiver, ("webhook",))
     batch = WorkerSettings().claim_batch
     found = {}
     for name, statement in (
@@ -104,12 +104,12 @@ async def _run(*, quick: bool) -> list[Ratio]:
         address = servers.database("punctuality")
         with servers.worker(address, 2):
             rows = await Rows.of(address)
-            sections["same_second"] = await same_second(servers, rows, quick=quick)
+            sections["same_second"], inbox = await same_second(servers, rows, quick=quick)
             sections["hanging"], added = await hanging(servers, rows, quick=quick)
             await rows.close()
         sections["claims"] = await claims(servers, quick=quick)
     report.save(facts, sections, "reminders")
-    return [ratio, *added]
+    return [ratio, inbox, *added]
 
 
 def main() -> int:

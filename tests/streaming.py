@@ -12,25 +12,52 @@ from uuid import uuid4
 import httpx
 
 from tests.factories import Api, Person
-from todo_core.inbox.repository import Inboxes
+from todo_core.database import StatementPool
+from todo_core.inbox.repository import Inboxes, Leased
 
 PATIENCE = 40
 """Seconds after which what has not come will not come: a machine that is busy may take its time."""
+
+
+_LEASED = """
+WITH todo AS (
+    INSERT INTO todos (id, owner_id, title, created_at, updated_at)
+    SELECT $3::uuid, id, $2, now(), now() FROM accounts WHERE id = $1::uuid
+    ON CONFLICT (id) DO UPDATE SET title = excluded.title RETURNING id, owner_id
+), reminder AS (
+    INSERT INTO reminders (id, account_id, todo_id, at, remind_at, state, claimed_at)
+    SELECT gen_random_uuid(), owner_id, id, now(), now(), 'claimed', now() FROM todo RETURNING id, account_id
+), delivery AS (
+    INSERT INTO deliveries (id, reminder_id, occurrence, channel, endpoint_id, due_at, next_attempt_at, fence)
+    SELECT $4::uuid, id, 1, 'inbox', account_id, now(), now() + interval '1 day', 1 FROM reminder
+    ON CONFLICT (id) DO NOTHING
+)
+SELECT id FROM reminder
+"""
+
+
+async def leased(
+    statements: StatementPool,
+    account_id: str,
+    title: str,
+    *,
+    delivery_id: str | None = None,
+    todo_id: str | None = None,
+) -> Leased:
+    """A delivery to an inbox as a worker has it under lease, with its todo and its reminder."""
+    delivery = Leased(delivery_id or str(uuid4()), 1, account_id)
+    await statements.fetch(_LEASED, account_id, title, todo_id or str(uuid4()), delivery.delivery_id)
+    return delivery
 
 
 async def tell(
     api: Api, person: Person, title: str, delivery_id: str | None = None, todo_id: str | None = None
 ) -> int | None:
     """What the worker's inbox channel does."""
-    inboxes = Inboxes(api.process.database.statements)
-    return await inboxes.add(
-        account_id=person.id,
-        kind="reminder",
-        title=title,
-        delivery_id=delivery_id,
-        todo_id=todo_id or str(uuid4()),
-        due_at=None,
-    )
+    statements = api.process.database.statements
+    delivery = await leased(statements, person.id, title, delivery_id=delivery_id, todo_id=todo_id)
+    (announced,) = await Inboxes(statements).announce([delivery])
+    return announced.seq
 
 
 async def ring(api: Api, person: Person, seq: int | None) -> None:

@@ -100,9 +100,20 @@ async def test_a_stream_reads_what_is_new(connection: asyncpg.Connection, mode: 
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_one_notification_more_reads_no_other(connection: asyncpg.Connection, mode: str) -> None:
-    new, delivery = UUID(int=1), UUID(int=2)
-    read = await rows_read(connection, mode, inbox._ADD, new, OWNER, "reminder", delivery, None, "Buy milk", None)
+    new, delivery, reminder, todo = (UUID(int=number) for number in range(1, 5))
+    for statement in (
+        "INSERT INTO todos (id, owner_id, title, created_at, updated_at)"
+        f" VALUES ('{todo}', '{OWNER}', 'x', now(), now())",
+        "INSERT INTO reminders (id, account_id, todo_id, at, remind_at, state)"
+        f" VALUES ('{reminder}', '{OWNER}', '{todo}', now(), now(), 'claimed')",
+        "INSERT INTO deliveries (id, reminder_id, occurrence, channel, endpoint_id, due_at)"
+        f" VALUES ('{delivery}', '{reminder}', 1, 'inbox', '{OWNER}', now())",
+    ):
+        await connection.execute(statement)
+    statement = inbox._ANNOUNCE.format(skip="")
+    read = await rows_read(connection, mode, statement, f"{{{delivery}}}", "{0}", f"{{{OWNER}}}", f"{{{new}}}")
     assert read.get("notifications", 0) == 0
+    assert await connection.fetchval("SELECT count(*) FROM notifications WHERE id = $1", new) == 1
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.receivers import HttpReceiver, SmtpReceiver, smtp_receiver
+from tests.streaming import leased
 from tests.worker_kit import SECRET, Office, eventually
 from todo_core import redis_client
 from todo_core.database import StatementPool
@@ -23,6 +24,7 @@ from todo_core.settings import DatabaseSettings, EmailSettings, RedisSettings, W
 from todo_core.webhooks.health import WebhookHealth
 from todo_worker.channel import Failed, Undeliverable
 from todo_worker.channels.inbox import Bell, InboxChannel
+from todo_worker.channels.last_look import LastLook
 from todo_worker.channels.webhook import WebhookChannel
 from todo_worker.mailer import Mailer
 
@@ -38,6 +40,19 @@ def delivery(**fields: Any) -> Delivery:
 def statements(url: str = "postgresql://nobody@127.0.0.1:1/nothing") -> StatementPool:
     """Connections to this database; without one, to a PostgreSQL that is away."""
     return StatementPool(DatabaseSettings(url=url))
+
+
+class Wanted(LastLook):
+    """A last look that finds everything as it was."""
+
+    def __init__(self) -> None:
+        """It asks nobody."""
+
+    async def at(self, delivery: Delivery) -> None:
+        """Go ahead."""
+
+    async def close(self) -> None:
+        """Nothing to do."""
 
 
 @pytest.fixture
@@ -57,7 +72,9 @@ def deaf_bell() -> Bell:
 async def test_an_inbox_has_what_it_was_sent_whether_its_bell_rings_or_not(office: Office, deaf_bell: Bell) -> None:
     pool = statements(office.settings.database.url.get_secret_value())
     lin = await office.account()
-    await InboxChannel(Inboxes(pool), deaf_bell, 1).send(delivery(account_id=lin, todo_id=str(new_id())))
+    due = await leased(pool, lin, "Buy milk")
+    channel = InboxChannel(Inboxes(pool), deaf_bell, 1, 10)
+    await channel.send(delivery(id=due.delivery_id, fence=due.fence, account_id=lin))
     assert await office.sql.fetchval("SELECT count(*) FROM notifications WHERE account_id = $1", lin) == 1
     await pool.close()
     await deaf_bell.close()
@@ -66,11 +83,11 @@ async def test_an_inbox_has_what_it_was_sent_whether_its_bell_rings_or_not(offic
 async def test_an_inbox_whose_database_is_away_is_tried_again_and_a_defect_is_not_called_an_outage(
     without_tables: StatementPool, deaf_bell: Bell
 ) -> None:
-    ids = {"account_id": str(new_id()), "todo_id": str(new_id())}
+    ids = {"account_id": str(new_id()), "fence": 1}
     with pytest.raises(Failed, match="the database did not answer"):
-        await InboxChannel(Inboxes(statements()), deaf_bell, 1).send(delivery(**ids))
+        await InboxChannel(Inboxes(statements()), deaf_bell, 1, 10).send(delivery(**ids))
     with pytest.raises(asyncpg.UndefinedTableError):
-        await InboxChannel(Inboxes(without_tables), deaf_bell, 1).send(delivery(**ids))
+        await InboxChannel(Inboxes(without_tables), deaf_bell, 1, 10).send(delivery(**ids))
 
 
 @pytest.mark.parametrize("status", [200, 500])
@@ -80,7 +97,7 @@ async def test_a_webhook_went_as_it_went_whether_that_can_be_written_down_or_not
     http.status = status
     sent = delivery(url=http.url, endpoint_id=str(new_id()))
     settings = WebhookSettings(allowed_networks="127.0.0.0/8")
-    channel = WebhookChannel(settings, WebhookHealth(statements()), deaf_bell, slots=1, send_seconds=10)
+    channel = WebhookChannel(settings, Wanted(), WebhookHealth(statements()), deaf_bell, slots=1, send_seconds=10)
     await channel.open()
     with capture_logs() as lines:
         if status == 200:
@@ -89,7 +106,7 @@ async def test_a_webhook_went_as_it_went_whether_that_can_be_written_down_or_not
             with pytest.raises(Failed, match="HTTP 500"):
                 await channel.send(sent)
     assert [line["event"] for line in lines] == ["webhook_health_unknown"]
-    broken = WebhookChannel(settings, WebhookHealth(without_tables), deaf_bell, slots=1, send_seconds=10)
+    broken = WebhookChannel(settings, Wanted(), WebhookHealth(without_tables), deaf_bell, slots=1, send_seconds=10)
     await broken.open()
     with pytest.raises(asyncpg.UndefinedTableError):
         await broken.send(sent)
@@ -98,7 +115,9 @@ async def test_a_webhook_went_as_it_went_whether_that_can_be_written_down_or_not
 
 
 async def test_a_webhook_that_was_deleted_meanwhile_is_not_called(deaf_bell: Bell) -> None:
-    channel = WebhookChannel(WebhookSettings(), WebhookHealth(statements()), deaf_bell, slots=1, send_seconds=1)
+    channel = WebhookChannel(
+        WebhookSettings(), Wanted(), WebhookHealth(statements()), deaf_bell, slots=1, send_seconds=1
+    )
     await channel.open()
     with pytest.raises(Undeliverable, match="the webhook is gone"):
         await channel.send(delivery(url=None))
@@ -120,11 +139,17 @@ def mail() -> EmailMessage:
     return message
 
 
+async def hand_over(sender: Mailer) -> None:
+    """Send that mail."""
+    async with sender.connection() as connection:
+        await connection.send(mail(), "lin@example.com")
+
+
 async def test_no_mail_goes_out_without_tls_where_tls_is_asked_for(smtp: SmtpReceiver) -> None:
     for security in ("starttls", "tls"):
         sender = mailer(smtp.port, security=security)
         with pytest.raises(Failed) as refusal:
-            await sender.send(mail(), "lin@example.com")
+            await hand_over(sender)
         assert not isinstance(refusal.value, Undeliverable)
     assert smtp.raw == []
 
@@ -132,7 +157,7 @@ async def test_no_mail_goes_out_without_tls_where_tls_is_asked_for(smtp: SmtpRec
 async def test_a_sign_in_that_does_not_work_is_ours_to_mend(smtp: SmtpReceiver) -> None:
     sender = mailer(smtp.port, username="lin", password="hunter2")
     with pytest.raises(Failed) as refusal:
-        await sender.send(mail(), "lin@example.com")
+        await hand_over(sender)
     assert not isinstance(refusal.value, Undeliverable)
     assert "hunter2" not in str(refusal.value)
 
@@ -140,7 +165,7 @@ async def test_a_sign_in_that_does_not_work_is_ours_to_mend(smtp: SmtpReceiver) 
 async def test_a_mail_server_that_does_not_answer_in_time_loses_the_mail_for_now(smtp: SmtpReceiver) -> None:
     smtp.stalled = True
     with pytest.raises(Failed, match="did not answer in time"):
-        await mailer(smtp.port, timeout_seconds=0.2).send(mail(), "lin@example.com")
+        await hand_over(mailer(smtp.port, timeout_seconds=0.2))
 
 
 async def test_an_attempt_that_is_ended_from_outside_keeps_no_connection() -> None:
@@ -153,7 +178,7 @@ async def test_an_attempt_that_is_ended_from_outside_keeps_no_connection() -> No
 
     server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
     sender = mailer(server.sockets[0].getsockname()[1])
-    attempt = asyncio.create_task(sender.send(mail(), "lin@example.com"))
+    attempt = asyncio.create_task(hand_over(sender))
     async with asyncio.timeout(10):
         await greeted.wait()
     while not attempt.done():
@@ -168,9 +193,9 @@ async def test_an_attempt_that_is_ended_from_outside_keeps_no_connection() -> No
 async def test_a_connection_that_the_server_has_closed_is_replaced() -> None:
     async with smtp_receiver() as first:
         sender = mailer(first.port)
-        await sender.send(mail(), "lin@example.com")
+        await hand_over(sender)
         first.disconnect()
         await eventually(lambda: not sender._idle[0].fresh)
-        await sender.send(mail(), "lin@example.com")
+        await hand_over(sender)
         assert (len(first.raw), first.sessions) == (2, 2)
         await sender.close()

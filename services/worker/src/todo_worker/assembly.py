@@ -16,6 +16,7 @@ from todo_core.webhooks.health import WebhookHealth
 from todo_worker.channel import Channel
 from todo_worker.channels.email import EmailChannel
 from todo_worker.channels.inbox import Bell, InboxChannel
+from todo_worker.channels.last_look import LastLook
 from todo_worker.channels.webhook import WebhookChannel
 from todo_worker.crash_points import CrashPoints
 from todo_worker.mailer import Mailer
@@ -64,11 +65,13 @@ def assemble(
     bell = Bell(redis_client.connect(settings.redis), settings.redis.key_prefix)
     mailer = Mailer(settings.email)
     writer = MailWriter(Links(settings.tokens), settings.runtime.public_url, settings.email.sender)
+    last_look = LastLook(dispatch, worker.send_seconds)
     channels: list[Channel] = [
-        InboxChannel(Inboxes(statements), bell, worker.inbox_slots),
-        EmailChannel(mailer, writer, settings.email.connections),
+        InboxChannel(Inboxes(statements), bell, worker.inbox_slots, worker.send_seconds),
+        EmailChannel(mailer, writer, last_look, settings.email.connections),
         WebhookChannel(
             settings.webhooks,
+            last_look,
             WebhookHealth(statements),
             bell,
             slots=worker.webhook_slots,

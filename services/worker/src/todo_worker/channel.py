@@ -1,7 +1,11 @@
 """What a way of telling a person has to be."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
+from todo_core.database import is_outage
+from todo_core.errors import Unavailable
 from todo_core.reminders.dispatch import Delivery
 
 
@@ -18,6 +22,25 @@ class Failed(Exception):
 
 class Undeliverable(Failed):
     """It will not arrive however often it is tried."""
+
+
+class NotTried(Failed):
+    """Nothing was sent: what stands before sending did not work. It says nothing of the receiver."""
+
+
+class NotWanted(Exception):
+    """It is not to be sent any more: its todo was completed, moved or deleted, or another worker has its lease."""
+
+
+@contextmanager
+def outage_fails() -> Iterator[None]:
+    """A database that does not answer in the block is a failure of this attempt; anything else is a defect."""
+    try:
+        yield
+    except Exception as error:
+        if is_outage(error) or isinstance(error, Unavailable):
+            raise NotTried("the database did not answer") from error
+        raise
 
 
 class Channel(Protocol):
@@ -47,6 +70,7 @@ class Channel(Protocol):
         another process: after any failure, and after a success that could not be written down.
 
         Raises:
+            NotWanted: it was not sent, and is not to be.
             Undeliverable: another attempt would be useless.
             Exception: anything else; it will be tried again.
         """

@@ -9,7 +9,7 @@ from email.message import EmailMessage
 import aiosmtplib
 
 from todo_core.settings import EmailSettings
-from todo_worker.channel import Failed, Undeliverable
+from todo_worker.channel import Failed, NotWanted, Undeliverable
 
 _IDLE_SECONDS = 20.0
 """Kept no longer: servers close what is idle, and a mail that meets such a connection has to be sent again."""
@@ -62,11 +62,6 @@ class Mailer:
         self._slots = asyncio.Semaphore(settings.connections)
         self._idle: list[Connection] = []
 
-    async def send(self, message: EmailMessage, recipient: str) -> None:
-        """Hand over one mail. Raises as `Connection.send` does."""
-        async with self.connection() as connection:
-            await connection.send(message, recipient)
-
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A conversation that has begun; it is kept if nothing goes wrong in the block.
@@ -78,8 +73,8 @@ class Mailer:
             connection = self._take_idle() or await self._open()
             try:
                 yield connection
-            except Undeliverable:
-                self._idle.append(connection)  # the server said no, and goes on listening
+            except (NotWanted, Undeliverable):
+                self._idle.append(connection)  # nothing was said, or the server said no: it goes on listening
                 raise
             except BaseException:
                 connection.close()

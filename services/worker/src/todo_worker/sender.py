@@ -10,7 +10,7 @@ import structlog
 
 from todo_core.reminders.dispatch import Delivery, Outcome
 from todo_core.settings import WorkerSettings
-from todo_worker.channel import Channel, Failed, Undeliverable
+from todo_worker.channel import Channel, Failed, NotTried, NotWanted, Undeliverable
 from todo_worker.concurrency_limits import ConcurrencyLimits
 from todo_worker.crash_points import CrashPoints
 from todo_worker.outcome_writer import OutcomeWriter
@@ -100,11 +100,14 @@ class Sender:
         except TimeoutError:
             self._limits.timed_out(delivery)
             return self._failed(delivery, "timed out")
+        except NotWanted:
+            return Outcome(delivery.id, delivery.fence, "cancelled")
         except Undeliverable as error:
             self._limits.answered(delivery)
             return self._given_up(delivery, error.reason)
         except Failed as error:
-            self._limits.answered(delivery)
+            if not isinstance(error, NotTried):
+                self._limits.answered(delivery)
             return self._failed(delivery, error.reason)
         except Exception as error:  # one delivery's trouble is not another's
             _log.warning("send_broke", delivery=delivery.id, channel=delivery.channel, exc_info=error)

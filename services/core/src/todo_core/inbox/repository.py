@@ -5,8 +5,8 @@ commit. So numbers become visible in their order: a reader who has seen n finds 
 many writers there are. A sequence would not do: it hands out 7 and 8, 8 commits first, and who has read 8 has passed 7.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from uuid import UUID
 
 import asyncpg
@@ -20,24 +20,76 @@ COLUMNS = "id, kind, delivery_id, todo_id, title, due_at, created_at, read_at, s
 _OF_N = ", ".join(f"n.{column}" for column in COLUMNS.split(", "))
 LARGEST_SEQ = 2**53 - 1  # what every client's JSON can hold
 
-# One statement, so one transaction, and the locks are taken in the order in which they stand here. The account's comes
-# first, as when an account is deleted: the two cannot deadlock, and an account that is gone is told nothing.
-# A repeat is seen before the counter is raised or, if both run at once, by the constraint: then a number stays empty.
-_ADD = """
-WITH owner AS MATERIALIZED (
-    SELECT id FROM accounts WHERE id = $2::uuid FOR KEY SHARE
+# One statement, so one transaction. What is announced is read under locks that every change of it waits for, so nothing
+# is announced that was completed, moved or deleted by a transaction that committed before this one.
+#
+# The locks are taken in the order in which they stand here. The accounts' come first, as in every change of a todo: who
+# holds them is in no change of these todos, so what is locked after them is never waited for in two orders. FOR SHARE,
+# as a change of a todo takes NO KEY UPDATE. A row that was changed since the statement began is read anew when it is
+# locked, and has to fit again. A repeat finds its notification: nobody else holds the delivery's lease.
+_ANNOUNCE = """
+WITH asked AS (
+    SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[])
+        AS a (delivery_id, fence, account_id, notification_id)
+), owner AS MATERIALIZED (
+    SELECT id FROM accounts WHERE id = ANY (ARRAY(SELECT account_id FROM asked)) ORDER BY id FOR SHARE{skip}
+), wanted AS MATERIALIZED (
+    SELECT asked.notification_id, d.id AS delivery_id, d.due_at AS remind_at,
+           owner.id AS account_id, t.id AS todo_id, t.title, t.due_at
+    FROM asked
+    JOIN owner ON owner.id = asked.account_id
+    JOIN deliveries d ON d.id = asked.delivery_id
+    JOIN reminders r ON r.id = d.reminder_id
+    JOIN todos t ON t.id = r.todo_id
+    WHERE d.fence = asked.fence AND d.state = 'pending'
+      AND r.state = 'claimed' AND r.occurrence = d.occurrence AND NOT t.completed
+      AND NOT EXISTS (SELECT FROM preferences p WHERE p.account_id = owner.id AND NOT p.inbox)
+    ORDER BY d.id
+    FOR SHARE OF t, r, d
+), fresh AS MATERIALIZED (
+    SELECT *, row_number() OVER (PARTITION BY account_id ORDER BY remind_at, delivery_id) AS turn,
+           count(*) OVER (PARTITION BY account_id) AS turns
+    FROM wanted WHERE NOT EXISTS (SELECT FROM notifications n WHERE n.delivery_id = wanted.delivery_id)
 ), counter AS (
     INSERT INTO inboxes AS i (account_id, last_seq)
-    SELECT id, 1 FROM owner
-    WHERE $4::uuid IS NULL OR NOT EXISTS (SELECT 1 FROM notifications WHERE delivery_id = $4::uuid)
-    ON CONFLICT (account_id) DO UPDATE SET last_seq = i.last_seq + 1
+    SELECT account_id, count(*) FROM fresh GROUP BY account_id ORDER BY account_id
+    ON CONFLICT (account_id) DO UPDATE SET last_seq = i.last_seq + excluded.last_seq
     RETURNING account_id, last_seq
+), added AS (
+    INSERT INTO notifications (id, account_id, seq, kind, delivery_id, todo_id, title, due_at)
+    SELECT notification_id, account_id, last_seq - turns + turn, 'reminder', delivery_id, todo_id, title, due_at
+    FROM fresh JOIN counter USING (account_id)
+    ON CONFLICT (delivery_id) DO NOTHING
+    RETURNING delivery_id, seq
 )
-INSERT INTO notifications (id, account_id, seq, kind, delivery_id, todo_id, title, due_at)
-SELECT $1::uuid, account_id, last_seq, $3, $4::uuid, $5::uuid, $6, $7::timestamptz FROM counter
-ON CONFLICT (delivery_id) DO NOTHING
-RETURNING seq
+SELECT owner.id IS NULL AS passed_over, wanted.delivery_id IS NOT NULL AS wanted, added.seq
+FROM asked
+LEFT JOIN owner ON owner.id = asked.account_id
+LEFT JOIN wanted ON wanted.delivery_id = asked.delivery_id
+LEFT JOIN added ON added.delivery_id = asked.delivery_id
+ORDER BY array_position($1::uuid[], asked.delivery_id)
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """A delivery to an inbox that a worker has under lease."""
+
+    delivery_id: str
+    fence: int
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What became of one."""
+
+    wanted: bool
+    """False if its todo was completed, moved or deleted meanwhile, its lease is another's, or its account is gone."""
+    seq: int | None
+    """The notification's number; None if it is not wanted, and for a repeat."""
+    passed_over: bool
+    """Nothing was decided: its account was being changed. If that was waited for, the account is gone."""
 
 
 class Inboxes:
@@ -46,25 +98,24 @@ class Inboxes:
     def __init__(self, statements: StatementPool) -> None:
         self._statements = statements
 
-    async def add(
-        self,
-        *,
-        account_id: str,
-        kind: str,
-        title: str,
-        delivery_id: str | None,
-        todo_id: str | None,
-        due_at: datetime | None,
-    ) -> int | None:
-        """Tell an account something, once for each delivery.
+    async def announce(self, deliveries: Sequence[Leased], *, wait: bool = False) -> list[Announced]:
+        """Tell accounts of todos that are due, once for each delivery, if that is still wanted.
+
+        Args:
+            wait: for accounts that are being changed at this moment. Without, they are passed over, so that one of them
+                does not hold up the others.
 
         Returns:
-            the notification's number; None for a repeat of a delivery, and for an account that is gone.
+            what became of each, in their order.
         """
-        row = await self._statements.fetchrow(
-            _ADD, str(new_id()), account_id, kind, delivery_id, todo_id, title, due_at
+        rows = await self._statements.fetch(
+            _ANNOUNCE.format(skip="" if wait else " SKIP LOCKED"),
+            [delivery.delivery_id for delivery in deliveries],
+            [delivery.fence for delivery in deliveries],
+            [delivery.account_id for delivery in deliveries],
+            [str(new_id()) for _ in deliveries],
         )
-        return None if row is None else row["seq"]
+        return [Announced(**row) for row in rows]
 
 
 # Each gives a row for the account even if it has no such notifications (with a null id), and none if the token is not

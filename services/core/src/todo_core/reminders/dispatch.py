@@ -49,6 +49,15 @@ WITH due AS (
 SELECT (SELECT count(*) FROM claimed) AS reminders, array(SELECT id FROM made) AS deliveries
 """
 
+# Of a delivery `d`, its reminder `r`, its todo `t`, its account `a` with preferences `p`, and its webhook `w`, if any.
+_WANTED = """r.state = 'claimed' AND r.occurrence = d.occurrence AND NOT t.completed
+           AND CASE d.channel
+                   WHEN 'inbox' THEN coalesce(p.inbox, true)
+                   WHEN 'email' THEN coalesce(p.email, true) AND a.email_verified_at IS NOT NULL
+                   WHEN 'webhook' THEN coalesce(p.webhook, true) AND w.active
+                   ELSE true
+               END"""
+
 # `next_attempt_at` moves to the lease's end, so that one index finds both what is due and what a dead worker left.
 # More is looked at than is taken, so that one endpoint's queue does not hide what stands behind it.
 _LEASE = """
@@ -81,30 +90,36 @@ WITH candidate AS (
     RETURNING d.id, d.reminder_id, d.occurrence, d.channel, d.endpoint_id, d.due_at, d.created_at, d.attempts, d.fence,
               chosen.lease_until IS NOT NULL AS lease_expired
 )
-SELECT l.id, l.reminder_id, l.occurrence, l.channel, l.endpoint_id, l.due_at, l.attempts, l.fence, l.lease_expired,
-       now() - l.created_at AS age,
+SELECT d.id, d.reminder_id, d.occurrence, d.channel, d.endpoint_id, d.due_at, d.attempts, d.fence, d.lease_expired,
+       now() - d.created_at AS age,
        r.account_id, r.todo_id, t.title, t.due_at AS todo_due_at,
        a.username, a.email, a.locale, a.timezone,
        w.url, w.secret,
        CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END AS previous_secret,
        w.failing_since IS NOT NULL AS failing,
        coalesce(
-           r.state = 'claimed' AND r.occurrence = l.occurrence AND NOT t.completed
-           AND CASE l.channel
-                   WHEN 'inbox' THEN coalesce(p.inbox, true)
-                   WHEN 'email' THEN coalesce(p.email, true) AND a.email_verified_at IS NOT NULL
-                   WHEN 'webhook' THEN coalesce(p.webhook, true) AND w.active
-                   ELSE true
-               END,
+           {wanted},
            false
        ) AS wanted
-FROM leased l
-JOIN reminders r ON r.id = l.reminder_id
+FROM leased d
+JOIN reminders r ON r.id = d.reminder_id
 JOIN todos t ON t.id = r.todo_id
 JOIN accounts a ON a.id = r.account_id
 LEFT JOIN preferences p ON p.account_id = r.account_id
-LEFT JOIN webhooks w ON l.channel = 'webhook' AND w.id = l.endpoint_id
-"""
+LEFT JOIN webhooks w ON d.channel = 'webhook' AND w.id = d.endpoint_id
+""".replace("{wanted}", _WANTED)
+
+_STILL_WANTED = """
+SELECT d.id
+FROM unnest($1::uuid[], $2::bigint[]) AS asked (id, fence)
+JOIN deliveries d ON d.id = asked.id AND d.fence = asked.fence AND d.state = 'pending' AND d.lease_until > now()
+JOIN reminders r ON r.id = d.reminder_id
+JOIN todos t ON t.id = r.todo_id
+JOIN accounts a ON a.id = r.account_id
+LEFT JOIN preferences p ON p.account_id = r.account_id
+LEFT JOIN webhooks w ON d.channel = 'webhook' AND w.id = d.endpoint_id
+WHERE {wanted}
+""".replace("{wanted}", _WANTED)
 _AMONG_THESE = " AND d.id = ANY($7::uuid[])"
 
 # A cancellation that came while it was being sent stays, unless it was sent after all: then that is the truth.
@@ -243,6 +258,14 @@ class Dispatch:
             *(() if among is None else (list(among),)),
         )
         return [Delivery(**row) for row in rows]
+
+    async def still_wanted(self, deliveries: Sequence[Delivery]) -> list[bool]:
+        """Whether each, taken under lease a while ago, is still to be sent, and still by this worker."""
+        rows = await self._statements.fetch(
+            _STILL_WANTED, [delivery.id for delivery in deliveries], [delivery.fence for delivery in deliveries]
+        )
+        found = {row["id"] for row in rows}
+        return [delivery.id in found for delivery in deliveries]
 
     async def settle(self, outcomes: Sequence[Outcome]) -> set[str]:
         """Write down how leased deliveries ended. Those whose lease has passed to somebody else are left as they are.

@@ -5,12 +5,12 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from todo_core.database import is_outage
-from todo_core.errors import Unavailable
-from todo_core.inbox.repository import Inboxes
+from todo_core.inbox.repository import Inboxes, Leased
 from todo_core.reminders.dispatch import Delivery
-from todo_worker.channel import Failed
+from todo_worker.batches import Batches
+from todo_worker.channel import NotWanted, outage_fails
 
+_MOST_AT_ONCE = 100
 _log = structlog.get_logger(__name__)
 
 
@@ -39,8 +39,9 @@ class InboxChannel:
     name = "inbox"
     separate_receivers = False
 
-    def __init__(self, inboxes: Inboxes, bell: Bell, slots: int) -> None:
+    def __init__(self, inboxes: Inboxes, bell: Bell, slots: int, send_seconds: float) -> None:
         self.slots = slots
+        self._batches = Batches(inboxes.announce, most=_MOST_AT_ONCE, seconds=send_seconds * 0.9)
         self._inboxes = inboxes
         self._bell = bell
 
@@ -48,25 +49,17 @@ class InboxChannel:
         """Nothing to do."""
 
     async def close(self) -> None:
-        """Nothing to do."""
+        """End what is under way."""
+        await self._batches.close()
 
     async def send(self, delivery: Delivery) -> None:
-        """Write it down; the bell rings after the commit."""
-        try:
-            seq = await self._add(delivery)
-        except Exception as error:
-            if is_outage(error) or isinstance(error, Unavailable):
-                raise Failed("the database did not answer") from error
-            raise
-        if seq is not None:
-            await self._bell.ring(delivery.account_id, seq)
-
-    async def _add(self, delivery: Delivery) -> int | None:
-        return await self._inboxes.add(
-            account_id=delivery.account_id,
-            kind="reminder",
-            title=delivery.title,
-            delivery_id=delivery.id,
-            todo_id=delivery.todo_id,
-            due_at=delivery.todo_due_at,
-        )
+        """Write it down, with others that are due; the bell rings after the commit."""
+        leased = Leased(delivery.id, delivery.fence, delivery.account_id)
+        with outage_fails():
+            announced = await self._batches.ask(leased)
+            if announced.passed_over:
+                (announced,) = await self._inboxes.announce([leased], wait=True)
+        if not announced.wanted:
+            raise NotWanted
+        if announced.seq is not None:
+            await self._bell.ring(delivery.account_id, announced.seq)

@@ -20,6 +20,7 @@ from todo_core.webhooks.health import WebhookHealth
 from todo_worker.addresses import AddressRefused, Guard
 from todo_worker.channel import Failed, Undeliverable
 from todo_worker.channels.inbox import Bell
+from todo_worker.channels.last_look import LastLook
 
 _MOST_READ = 65_536
 _KEEP_ALIVE_SECONDS = 4.0
@@ -36,6 +37,7 @@ class WebhookChannel:
     def __init__(
         self,
         settings: WebhookSettings,
+        last_look: LastLook,
         health: WebhookHealth,
         bell: Bell,
         *,
@@ -47,6 +49,7 @@ class WebhookChannel:
         self._disable_after = timedelta(seconds=settings.disable_after_seconds)
         # A little earlier than the pump would end it, so that the failure can be noted.
         self._timeout = aiohttp.ClientTimeout(total=send_seconds * 0.9, sock_connect=settings.connect_seconds)
+        self._last_look = last_look
         self._health = health
         self._bell = bell
         self._guard = Guard(settings.networks)
@@ -74,11 +77,13 @@ class WebhookChannel:
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._last_look.close()
         if self._session is not None:
             await self._session.close()
 
     async def send(self, delivery: Delivery) -> None:
-        """Post it, and keep book of how the webhook fares."""
+        """Post it if it is still wanted, and keep book of how the webhook fares."""
+        await self._last_look.at(delivery)
         try:
             await self._post(delivery)
         except (Failed, TimeoutError) as error:
