@@ -188,6 +188,59 @@ async def test_a_receiver_that_does_not_answer_is_timed_out_and_tried_again(offi
     assert await office.sql.fetchval("SELECT failing_since IS NOT NULL FROM webhooks")
 
 
+# ---- hanging
+
+
+async def receivers(office: Office, http: HttpReceiver, count: int, each: int) -> list[str]:
+    """So many paths of the receiver, each an account's own with so many reminders that are due; the paths."""
+    paths = [f"/{number}" for number in range(count)]
+    for path in paths:
+        lin = await office.account()
+        await office.only(lin, "webhook")
+        await office.webhook(lin, f"{http.url}{path}")
+        await office.remind_often(lin, each)
+    return paths
+
+
+async def answered_beside(office: Office, http: HttpReceiver) -> None:
+    """Another receiver gets all of its twenty, while all that hang are still waited for."""
+    hanging = http.under_way
+    lin = await office.account()
+    await office.only(lin, "webhook")
+    await office.webhook(lin, f"{http.url}/healthy")
+    await office.remind_often(lin, 20)
+    await eventually(lambda: [posted.path for posted in http.ledger].count("/healthy") == 20, 8)
+    assert http.under_way >= hanging, "none was given up for it"
+
+
+async def test_thirty_receivers_that_hang_have_one_slot_each_and_hold_up_no_other(
+    office: Office, http: HttpReceiver
+) -> None:
+    http.paths |= dict.fromkeys(await receivers(office, http, 30, 8), "stall")
+    await office.start(webhook_slots=40, send_seconds=15.0)
+    async with asyncio.timeout(10):
+        await http.wait_for(30)
+    await answered_beside(office, http)
+    assert http.most_under_way <= 40
+    assert {path: [posted.path for posted in http.ledger].count(path) for path in http.paths} == dict.fromkeys(
+        http.paths, 1
+    )
+
+
+async def test_thirty_receivers_that_answered_and_hang_now_leave_slots_for_others(
+    office: Office, http: HttpReceiver
+) -> None:
+    paths = await receivers(office, http, 30, 1)
+    await office.start(webhook_slots=60, send_seconds=15.0)
+    await office.settled(30)
+    http.paths |= dict.fromkeys(paths, "stall")
+    for row in await office.sql.fetch("SELECT id::text AS id FROM accounts"):
+        await office.remind_often(row["id"], 8)
+    async with asyncio.timeout(10):
+        await http.wait_for(30 + 57)  # half of the slots by eights, then one each
+    await answered_beside(office, http)
+
+
 # ---- failing for long
 
 

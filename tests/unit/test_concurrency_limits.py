@@ -57,10 +57,10 @@ def test_a_channel_that_is_full_has_no_room_and_others_have() -> None:
     full = limits()
     for _ in range(4):
         full.take(delivery("inbox"))
-    assert full.rooms() == {"webhook": 6}
+    assert full.rooms() == {"webhook": 5}
     assert not full.roomy()
     full.give_back(delivery("inbox"))
-    assert full.rooms() == {"inbox": 1, "webhook": 7}
+    assert full.rooms() == {"inbox": 1, "webhook": 5}
 
 
 def test_all_channels_together_have_no_more_than_there_is() -> None:
@@ -73,8 +73,42 @@ def test_all_channels_together_have_no_more_than_there_is() -> None:
     assert (full.rooms(), full.free) == ({}, 0)
 
 
+def test_a_receiver_has_one_slot_until_it_has_answered_and_again_once_it_is_silent() -> None:
+    clock = Clock()
+    some = limits(clock)
+    some.take(delivery(endpoint="a"))
+    assert (some.busy_endpoints(), some.trusted()) == (["a"], [])
+    some.answered(delivery(endpoint="a"))
+    assert (some.busy_endpoints(), some.trusted()) == ([], ["a"])
+    some.timed_out(delivery(endpoint="a"))
+    clock.now += 1
+    assert (some.busy_endpoints(), some.trusted()) == (["a"], [])
+
+
+def test_while_a_channel_is_half_full_no_receiver_is_trusted() -> None:
+    """Those that answered the last time may all hang by now."""
+    some = limits()
+    for number in range(5):
+        some.answered(delivery(endpoint=str(number)))
+    for number in range(4):
+        some.take(delivery(endpoint=str(number)))
+    assert (some.busy_endpoints(), some.trusted()) == ([], list("01234"))
+    some.take(delivery(endpoint="4"))
+    assert (some.busy_endpoints(), some.trusted()) == (list("01234"), [])
+
+
+def test_what_is_remembered_of_receivers_is_bounded() -> None:
+    some = limits()
+    for number in range(20_000):
+        some.answered(delivery(endpoint=str(number)))
+        some.answered(delivery("inbox", endpoint=f"account {number}"))
+    assert len(some.trusted()) == 1_000
+    assert "19999" in some.trusted()
+
+
 def test_a_receiver_is_busy_once_more_than_half_of_its_slots_are_taken() -> None:
     some = limits()
+    some.answered(delivery(endpoint="a"))
     some.take(delivery(endpoint="a"))
     some.take(delivery(endpoint="a"))
     assert (some.busy_endpoints(), some.endpoint_room()) == ([], 2)
@@ -121,19 +155,22 @@ def test_a_few_free_slots_are_not_worth_a_statement() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["take", "give"]), st.sampled_from("abc")), max_size=60),
+    st.lists(st.tuples(st.sampled_from(["take", "give", "answer"]), st.sampled_from("abc")), max_size=60),
     st.integers(1, 8),
 )
 def test_nobody_ever_gets_more_than_is_theirs(steps: list[tuple[str, str]], per_endpoint: int) -> None:
     some = limits(per_endpoint=per_endpoint)
     under_way: dict[str, int] = dict.fromkeys("abc", 0)
     for step, endpoint in steps:
-        if step == "give" and under_way[endpoint]:
+        if step == "answer":
+            some.answered(delivery(endpoint=endpoint))
+        elif step == "give" and under_way[endpoint]:
             some.give_back(delivery(endpoint=endpoint))
             under_way[endpoint] -= 1
         elif step == "take" and endpoint not in some.busy_endpoints():
             # As many as a lease may bring.
-            for _ in range(min(some.endpoint_room(), some.rooms().get("webhook", 0))):
+            room = some.endpoint_room() if endpoint in some.trusted() else 1
+            for _ in range(min(room, some.rooms().get("webhook", 0))):
                 some.take(delivery(endpoint=endpoint))
                 under_way[endpoint] += 1
         assert max(under_way.values()) <= per_endpoint

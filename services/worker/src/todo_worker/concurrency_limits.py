@@ -5,13 +5,15 @@ A receiver that hangs so holds back only its own.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from todo_core.reminders.dispatch import Delivery
 from todo_worker.channel import Channel
 
 _FIRST_REST = 1.0
 _LONGEST_REST = 30.0
+_MOST_REMEMBERED = 1_000
+"""Receivers of which is known how they answer: the latest. Any other counts as unknown."""
 
 
 class _Silence:
@@ -38,12 +40,13 @@ class ConcurrencyLimits:
         channels = list(channels)
         self.total = total
         self._limits = {channel.name: min(channel.slots, total) for channel in channels}
-        self._separate = {channel.name for channel in channels if channel.separate_receivers}
+        self.separate = {channel.name for channel in channels if channel.separate_receivers}
         self._per_endpoint = per_endpoint
         self._clock = clock
         self._used: Counter[str] = Counter()
         self._endpoints: Counter[str] = Counter()
         self._silent: dict[str, _Silence] = {}
+        self._answering: dict[str, None] = {}  # in the order of their latest answers
 
     @property
     def used(self) -> int:
@@ -58,7 +61,7 @@ class ConcurrencyLimits:
     def rooms(self) -> dict[str, int]:
         """How many more may be begun in each channel; only those channels that have room."""
         free = self.free
-        rooms = {name: min(limit - self._used[name], free) for name, limit in self._limits.items()}
+        rooms = {name: min(self._most(name) - self._used[name], free) for name in self._limits}
         return {name: room for name, room in rooms.items() if room > 0}
 
     def roomy(self) -> bool:
@@ -79,39 +82,71 @@ class ConcurrencyLimits:
     def busy_endpoints(self) -> list[str]:
         """Receivers that get nothing at the moment."""
         now = self._clock()
+        trusted = self._trusted()
         # Half of its slots is enough for the next lease to fill: until then it is left out.
-        busy = {endpoint for endpoint, used in self._endpoints.items() if used > self._per_endpoint // 2}
+        busy = {
+            endpoint
+            for endpoint, used in self._endpoints.items()
+            if used > (self._per_endpoint // 2 if endpoint in trusted else 0)
+        }
         busy.update(endpoint for endpoint, silence in self._silent.items() if silence.until > now)
         return sorted(busy)
 
     def endpoint_room(self) -> int:
-        """How many more may be begun for each receiver that is not busy."""
+        """How many more may be begun for each receiver that is trusted and not busy."""
         half = self._per_endpoint // 2
         used = max((count for count in self._endpoints.values() if count <= half), default=0)
         return self._per_endpoint - used
 
+    def trusted(self) -> list[str]:
+        """Receivers that may have more than one slot: those that answered the last time.
+
+        One that hangs shows it only when the time of an attempt is over. A few dozen such receivers would take every
+        slot before; with one each until they have answered, they leave enough for all others. While a channel is half
+        full, none is trusted: those that answered the last time may hang by now.
+        """
+        return list(self._trusted())
+
+    def _trusted(self) -> Collection[str]:
+        return () if any(self._crowded(name) for name in self.separate) else self._answering.keys()
+
+    def _crowded(self, channel: str) -> bool:
+        return self._used[channel] > self._limits[channel] // 2
+
+    def _most(self, channel: str) -> int:
+        """What one lease may fill a channel up to: what comes beyond its half is leased when that counts as crowded."""
+        limit = self._limits[channel]
+        return limit // 2 + 1 if channel in self.separate and not self._crowded(channel) else limit
+
     def take(self, delivery: Delivery) -> None:
         """It is under way from now on."""
         self._used[delivery.channel] += 1
-        if delivery.channel in self._separate:
+        if delivery.channel in self.separate:
             self._endpoints[delivery.endpoint_id] += 1
 
     def give_back(self, delivery: Delivery) -> None:
         """It is under way no longer."""
         self._used[delivery.channel] -= 1
-        if delivery.channel in self._separate:
+        if delivery.channel in self.separate:
             self._endpoints[delivery.endpoint_id] -= 1
             if not self._endpoints[delivery.endpoint_id]:
                 del self._endpoints[delivery.endpoint_id]
 
     def answered(self, delivery: Delivery) -> None:
         """Its receiver answered, whatever it said."""
+        if delivery.channel not in self.separate:
+            return
         self._silent.pop(delivery.endpoint_id, None)
+        self._answering.pop(delivery.endpoint_id, None)
+        self._answering[delivery.endpoint_id] = None
+        if len(self._answering) > _MOST_REMEMBERED:
+            del self._answering[next(iter(self._answering))]
 
     def timed_out(self, delivery: Delivery) -> None:
         """Its receiver did not answer in time."""
-        if delivery.channel not in self._separate:
+        if delivery.channel not in self.separate:
             return
+        self._answering.pop(delivery.endpoint_id, None)
         now = self._clock()
         silence = self._silent.setdefault(delivery.endpoint_id, _Silence())
         if silence.until <= now:  # else it is one of several that were under way when the first timed out

@@ -169,7 +169,9 @@ class Pump:
             self._dispatch.lease(
                 limit,
                 rooms=rooms,
+                rationed=self._limits.separate,
                 per_endpoint=self._limits.endpoint_room(),
+                trusted=self._limits.trusted(),
                 lease=timedelta(seconds=self._settings.lease_seconds),
                 busy_endpoints=busy,
                 newest_first=turn == 2,

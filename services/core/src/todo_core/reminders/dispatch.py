@@ -73,8 +73,9 @@ WITH candidate AS (
     SELECT *, row_number() OVER (PARTITION BY channel, endpoint_id ORDER BY next_attempt_at) AS endpoint_turn
     FROM candidate
 ), by_channel AS (
-    SELECT *, row_number() OVER (PARTITION BY channel ORDER BY next_attempt_at {direction}) AS channel_turn
-    FROM by_endpoint WHERE endpoint_turn <= $2
+    SELECT by_endpoint.*, row_number() OVER (PARTITION BY channel ORDER BY next_attempt_at {direction}) AS channel_turn
+    FROM by_endpoint LEFT JOIN unnest($8::uuid[]) AS trusted (id) ON trusted.id = endpoint_id
+    WHERE endpoint_turn <= CASE WHEN channel <> ALL ($7::text[]) THEN $1 WHEN trusted.id IS NULL THEN 1 ELSE $2 END
 ), chosen AS (
     SELECT id, lease_until
     FROM by_channel JOIN unnest($4::text[], $5::int[]) AS room (channel, free) USING (channel)
@@ -120,7 +121,7 @@ LEFT JOIN preferences p ON p.account_id = r.account_id
 LEFT JOIN webhooks w ON d.channel = 'webhook' AND w.id = d.endpoint_id
 WHERE {wanted}
 """.replace("{wanted}", _WANTED)
-_AMONG_THESE = " AND d.id = ANY($7::uuid[])"
+_AMONG_THESE = " AND d.id = ANY($9::uuid[])"
 
 # A cancellation that came while it was being sent stays, unless it was sent after all: then that is the truth.
 _SETTLE = """
@@ -232,17 +233,20 @@ class Dispatch:
         limit: int,
         *,
         rooms: Mapping[str, int],
-        per_endpoint: int,
         lease: timedelta,
+        rationed: Collection[str] = (),
+        per_endpoint: int = 1,
+        trusted: Collection[str] = (),
         busy_endpoints: Collection[str] = (),
         newest_first: bool = False,
         among: Collection[str] | None = None,
     ) -> list[Delivery]:
         """Take deliveries that are due under a lease: nobody else sends them until it ends.
 
-        At most `limit`, at most `rooms[channel]` of a channel (none of one that is not in it), at most `per_endpoint`
-        for one endpoint, none for those that are busy; if `among` is given, only of these. The todo is read in the same
-        statement: what is no longer wanted says so.
+        At most `limit`, at most `rooms[channel]` of a channel (none of one that is not in it), none for endpoints that
+        are busy; if `among` is given, only of these. In the channels that are `rationed`, at most `per_endpoint` for
+        one that is `trusted`, and one for any other. The todo is read in the same statement: what is no longer wanted
+        says so.
         """
         statement = _LEASE.format(
             direction="DESC" if newest_first else "ASC", which="" if among is None else _AMONG_THESE
@@ -255,6 +259,8 @@ class Dispatch:
             list(rooms),
             list(rooms.values()),
             list(busy_endpoints),
+            list(rationed),
+            list(trusted),
             *(() if among is None else (list(among),)),
         )
         return [Delivery(**row) for row in rows]
