@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.receivers import HttpReceiver
-from tests.worker_kit import HASTY, Office
+from tests.receivers import HttpReceiver, SmtpReceiver
+from tests.worker_kit import HASTY, Office, eventually
 from todo_core.reminders.dispatch import Delivery
 from todo_worker.crash_points import CrashPoints
 
@@ -70,3 +70,50 @@ async def test_what_nobody_else_took_meanwhile_is_sent_after_all(office: Office,
     await office.settled()
     assert len(http.ledger) == 1
     assert await office.states() == {"sent": 1}
+
+
+CHANGES = {
+    "completed": "UPDATE todos SET completed_at = now()",
+    "moved": "UPDATE reminders SET occurrence = 2, state = 'scheduled', remind_at = now() + interval '1 day'",
+    "deleted": "DELETE FROM todos",
+}
+
+
+@pytest.mark.parametrize("line", ["after_lease", "before_send"])
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("channel", ["inbox", "email", "webhook"])
+async def test_what_was_changed_while_a_worker_stood_still_with_it_is_not_announced(
+    office: Office, http: HttpReceiver, smtp: SmtpReceiver, *, channel: str, change: str, line: str
+) -> None:
+    """Its lease is good, and said that the reminder is wanted."""
+    lin = await office.account(verified=True)
+    await office.only(lin, channel)
+    await office.webhook(lin, http.url)
+    await office.remind(lin)
+    pause = Pause(line)
+    worker = await office.start(pause)
+    async with asyncio.timeout(10):
+        await pause.reached.wait()
+    await office.sql.execute(CHANGES[change])
+    pause.go_on.set()
+    if change == "deleted":
+        await eventually(lambda: f'todo_delivery_fences_lost_total{{channel="{channel}"}} 1.0' in worker.metrics())
+    else:
+        await office.settled()
+        assert await office.states() == {"cancelled": 1}
+    assert (http.ledger, smtp.raw, await office.sql.fetchval("SELECT count(*) FROM notifications")) == ([], [], 0)
+
+
+async def test_a_todo_whose_words_and_time_were_changed_meanwhile_is_announced_with_the_new_ones(
+    office: Office,
+) -> None:
+    await office.remind(await office.account(), "Buy milk")
+    pause = Pause("before_send")
+    await office.start(pause)
+    async with asyncio.timeout(10):
+        await pause.reached.wait()
+    await office.sql.execute("UPDATE todos SET title = 'Buy tea', due_at = '2030-01-01T00:00:00Z'")
+    pause.go_on.set()
+    await office.settled()
+    (row,) = await office.sql.fetch("SELECT title, due_at::text AS due_at FROM notifications")
+    assert tuple(row) == ("Buy tea", "2030-01-01 00:00:00+00")

@@ -155,10 +155,12 @@ async def test_a_worker_that_is_killed_loses_nothing_and_leaves_no_process_behin
     http.behaviour = "stall"
     lin = await add_person(office, http)
     await office.only(lin, "webhook")
+    for path in "bcde":
+        await office.webhook(lin, f"{http.url}/{path}")
     processes.environment |= {"WORKER_LEASE_SECONDS": "4", "WORKER_SEND_SECONDS": "2", "WORKER_POLL_SECONDS": "0.5"}
     doomed = processes.start_worker("doomed")
     await processes.says("doomed", "runtime_started", 2)
-    await office.remind_often(lin, 5)
+    await office.remind(lin)
     async with asyncio.timeout(20):
         await http.wait_for(5)
     children = psutil.Process(doomed.pid).children(recursive=True)
@@ -171,6 +173,44 @@ async def test_a_worker_that_is_killed_loses_nothing_and_leaves_no_process_behin
     await office.settled(5, 30)
     assert await office.states() == {"sent": 5}
     assert len(set(http.ids())) == 5
+
+
+@pytest.mark.timeout(120)
+async def test_what_is_completed_while_a_worker_stands_still_in_a_burst_is_not_announced(
+    office: Office, processes: Processes
+) -> None:
+    processes.environment |= {"WORKER_POLL_SECONDS": "0.2"}
+    worker = processes.start_worker()
+    await processes.says("worker", "runtime_started", 2)
+    for _ in range(10):
+        await office.remind_often(await office.account(), 100, after=2)
+    told = "SELECT count(*) FROM notifications"
+
+    async def begun() -> bool:
+        return bool(await office.sql.fetchval(told))
+
+    await eventually(begun)
+    children = psutil.Process(worker.pid).children(recursive=True)
+    for child in children:
+        child.suspend()
+    # What they had sent to the server by then is done by it.
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+
+    async def done() -> bool:
+        return bool(await office.sql.fetchval(busy) == 1)
+
+    await eventually(done)
+    completed = await office.sql.fetch(
+        "UPDATE todos t SET completed_at = clock_timestamp() WHERE NOT EXISTS (SELECT FROM notifications n"
+        " WHERE n.todo_id = t.id) RETURNING id"
+    )
+    assert len(completed) > 100, "it was a burst"
+    for child in children:
+        child.resume()
+    await office.settled(1_000, 40)
+    wrong = "SELECT count(*) FROM notifications n JOIN todos t ON t.id = n.todo_id WHERE n.created_at > t.completed_at"
+    assert await office.sql.fetchval(wrong) == 0
+    assert await office.sql.fetchval(told) == 1_000 - len(completed)
 
 
 @pytest.mark.timeout(120)
@@ -195,10 +235,12 @@ async def test_a_warm_stop_finishes_what_is_in_hand_and_leaves_nothing_behind(
     http.behaviour = "stall"
     lin = await add_person(office, http)
     await office.only(lin, "webhook")
+    for path in "bcde":
+        await office.webhook(lin, f"{http.url}/{path}")
     processes.environment |= {"WORKER_POLL_SECONDS": "0.5"}
     worker = processes.start_worker("worker", "--pool", pool)
     await processes.says("worker", "runtime_started")
-    await office.remind_often(lin, 5)
+    await office.remind(lin)
     async with asyncio.timeout(20):
         await http.wait_for(5)
     assert processes.alive() == 0

@@ -19,9 +19,11 @@ class WorkerSettings(Concern):
     model_config = SettingsConfigDict(env_prefix="WORKER_")
 
     slots: int = Field(200, ge=1, le=10_000, description="deliveries that one process sends at once")
-    inbox_slots: int = Field(20, ge=1, le=10_000, description="of these, at most so many to inboxes")
+    inbox_slots: int = Field(100, ge=1, le=10_000, description="of these, at most so many to inboxes")
     webhook_slots: int = Field(150, ge=1, le=10_000, description="of these, at most so many to webhooks")
-    endpoint_slots: int = Field(8, ge=1, le=1_000, description="of these, at most so many to one endpoint")
+    endpoint_slots: int = Field(
+        8, ge=1, le=1_000, description="of these, at most so many to one endpoint that answers; one to any other"
+    )
     claim_batch: int = Field(500, ge=1, le=10_000, description="reminders claimed by one statement")
     poll_seconds: float = Field(
         5.0, gt=0, le=3_600, description="seconds after which a process looks by itself, should Redis or beat be gone"
