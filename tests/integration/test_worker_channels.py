@@ -7,13 +7,17 @@ import json
 from datetime import UTC, datetime
 from email.message import EmailMessage
 
+import jsonschema_rs
 import pytest
 import standardwebhooks
 from redis.asyncio import Redis
 
 from tests.receivers import HttpReceiver, SmtpReceiver
 from tests.worker_kit import SECRET, Office, eventually
+from todo_api.main import create_app
 from todo_core.accounts.links import Links
+from todo_core.database import StatementPool
+from todo_core.reminders.dead_letters import DeadLetters
 
 
 async def test_a_reminder_arrives_by_every_channel_that_its_owner_has_chosen(
@@ -277,17 +281,69 @@ async def test_a_secret_that_has_had_its_time_signs_no_more(office: Office, http
     assert len(http.ledger[0].headers["webhook-signature"].split()) == 1
 
 
-async def test_a_repeat_has_the_same_id_and_the_same_body(office: Office, http: HttpReceiver) -> None:
+async def test_a_repeat_has_the_same_id_and_the_same_body_whatever_becomes_of_the_todo(
+    office: Office, http: HttpReceiver
+) -> None:
     http.status = 500
     lin = await office.account()
     await office.only(lin, "webhook")
     await office.webhook(lin, http.url)
-    await office.remind(lin)
+    await office.remind(lin, "Buy milk")
     await office.start()
+    async with asyncio.timeout(10):
+        await http.wait_for(1)
+    await office.sql.execute("UPDATE todos SET title = 'Buy tea', due_at = NULL")
     async with asyncio.timeout(10):
         await http.wait_for(3)
     http.status = 202
     await office.settled()
     assert len({(posted.id, posted.body) for posted in http.ledger}) == 1
-    assert (await office.delivery())["state"] == "sent"
+    assert json.loads(http.ledger[0].body)["data"]["title"] == "Buy milk"
+    delivery = await office.delivery()
+    assert delivery["state"] == "sent"
+    assert (delivery["webhook_title"], delivery["webhook_due_at"]) == (None, None), "kept no longer than it is needed"
     assert await office.sql.fetchval("SELECT failing_since FROM webhooks") is None
+
+
+async def test_a_dead_letter_that_is_sent_again_has_the_body_of_its_first_attempt(
+    office: Office, http: HttpReceiver
+) -> None:
+    lin = await office.account()
+    await office.only(lin, "webhook")
+    await office.webhook(lin, http.url)
+    await office.remind(lin, "Buy milk")
+    http.status = 500
+    worker = await office.start(give_up_seconds=1e-6)
+    await office.settled()
+    assert await office.states() == {"dead": 1}
+    await worker.stop()
+    await office.sql.execute("UPDATE todos SET title = 'Buy tea'")
+    pool = StatementPool(office.settings.database)
+    assert await DeadLetters(pool).retry(None) == 1
+    await pool.close()
+    http.status = 200
+    await office.start()
+    await office.settled()
+    assert len({(posted.id, posted.body) for posted in http.ledger}) == 1
+    assert await office.states() == {"sent": 1}
+
+
+async def test_what_is_posted_is_what_openapi_says(office: Office, http: HttpReceiver) -> None:
+    lin = await office.account()
+    await office.only(lin, "webhook")
+    await office.webhook(lin, http.url)
+    await office.remind(lin)
+    await office.remind(lin)
+    await office.sql.execute("UPDATE todos SET due_at = NULL WHERE id = (SELECT min(id::text)::uuid FROM todos)")
+    await office.start()
+    await office.settled(2)
+    document = create_app(office.settings).openapi()
+    operation = document["webhooks"]["reminder.due"]["post"]
+    schema = {**operation["requestBody"]["content"]["application/json"]["schema"], "components": document["components"]}
+    for posted in http.ledger:
+        assert {each["name"] for each in operation["parameters"]} <= posted.headers.keys()
+        body = json.loads(posted.body)
+        jsonschema_rs.Draft202012Validator(schema, validate_formats=True).validate(body)
+        described = document["components"]["schemas"]
+        assert body.keys() == described["ReminderDue"]["properties"].keys()
+        assert body["data"].keys() == described["ReminderDueData"]["properties"].keys()

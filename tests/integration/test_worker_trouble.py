@@ -33,7 +33,12 @@ def delivery(**fields: Any) -> Delivery:
     """One under lease."""
     values: dict[str, Any] = dict.fromkeys(Delivery.__dataclass_fields__, "")
     now = datetime.now(UTC)
-    values |= {"id": str(new_id()), "age": timedelta(), "due_at": now, "todo_due_at": now, "occurrence": 1}
+    values |= {name: str(new_id()) for name in ("id", "reminder_id", "todo_id")} | {
+        "age": timedelta(),
+        "due_at": now,
+        "todo_due_at": now,
+        "occurrence": 1,
+    }
     return Delivery(**{**values, "secret": SECRET, "previous_secret": None, "failing": True, **fields})
 
 

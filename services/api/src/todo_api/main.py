@@ -93,6 +93,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             {"name": "health", "description": "For probes"},
         ],
         lifespan=lifespan,
+        webhooks=webhooks.events,
         openapi_url="/openapi.json" if settings.api.docs_enabled else None,
         docs_url=None,
         redoc_url=None,

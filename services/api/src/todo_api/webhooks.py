@@ -12,6 +12,7 @@ from todo_api.dependencies import CurrentUser, Webhooks
 from todo_api.fields import WebhookUrl, omitted
 from todo_api.openapi import Responses, problem_answer, problems
 from todo_api.routing import Route
+from todo_core.webhooks.events import ReminderDue
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=Route)
 
@@ -122,3 +123,46 @@ async def rotate_secret(
 async def delete_webhook(webhook_id: WebhookId, user: CurrentUser, webhooks: Webhooks) -> None:
     """For good. What is being sent to it at this moment still arrives."""
     await webhooks.delete(user, webhook_id)
+
+
+_SIGNED = [
+    ("webhook-id", "The delivery's id: the same for every attempt. Do nothing for one that you have seen"),
+    (
+        "webhook-timestamp",
+        "When this attempt was made, in seconds since 1970. Refuse one that is older than five minutes",
+    ),
+    ("webhook-signature", "`v1,` and a signature for each secret that is good, with spaces between: one has to fit"),
+]
+_VERIFIED = {
+    "parameters": [
+        {"name": name, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
+        for name, text in _SIGNED
+    ]
+}
+events = APIRouter()
+"""What we send, for the `webhooks` section of OpenAPI. Nothing of it is served."""
+
+
+@events.post(
+    "reminder.due",
+    summary="A reminder is due",
+    tags=["webhooks"],
+    status_code=204,
+    responses={
+        204: {"description": "Any 2xx: it has arrived"},
+        410: {"description": "No more of these: the webhook is switched off, and its owner is told in the inbox"},
+        "default": {"description": "Anything else, or no answer in time: it is tried again for a day"},
+    },
+    openapi_extra=_VERIFIED,
+)
+async def reminder_due(event: ReminderDue) -> None:
+    """What is posted to each active webhook of a todo's owner, as [Standard Webhooks](https://www.standardwebhooks.com)
+    has it.
+
+    To verify: take the part of the secret after `whsec_`, decode it from Base64, and make an HMAC-SHA256 with it of
+    `webhook-id`, `webhook-timestamp` and the body as it came, with dots between. Its Base64 is one of the signatures in
+    `webhook-signature`; compare in constant time. The libraries of Standard Webhooks do all of this.
+
+    Every attempt has the same `webhook-id` and, byte for byte, the same body: what the todo said at the first. The
+    timestamp and the signature are each attempt's own.
+    """

@@ -60,9 +60,10 @@ _WANTED = """r.state = 'claimed' AND r.occurrence = d.occurrence AND NOT t.compl
 
 # `next_attempt_at` moves to the lease's end, so that one index finds both what is due and what a dead worker left.
 # More is looked at than is taken, so that one endpoint's queue does not hide what stands behind it.
+# The first lease keeps what a webhook's body says of the todo: a repeat under the same id has the same body.
 _LEASE = """
 WITH candidate AS (
-    SELECT d.id, d.channel, d.endpoint_id, d.next_attempt_at, d.lease_until
+    SELECT d.id, d.reminder_id, d.channel, d.endpoint_id, d.next_attempt_at, d.lease_until
     FROM deliveries d
     WHERE d.state = 'pending' AND d.next_attempt_at <= now()
       AND d.channel = ANY($4::text[]) AND d.endpoint_id <> ALL($6::uuid[]){which}
@@ -77,7 +78,7 @@ WITH candidate AS (
     FROM by_endpoint LEFT JOIN unnest($8::uuid[]) AS trusted (id) ON trusted.id = endpoint_id
     WHERE endpoint_turn <= CASE WHEN channel <> ALL ($7::text[]) THEN $1 WHEN trusted.id IS NULL THEN 1 ELSE $2 END
 ), chosen AS (
-    SELECT id, lease_until
+    SELECT id, reminder_id, lease_until
     FROM by_channel JOIN unnest($4::text[], $5::int[]) AS room (channel, free) USING (channel)
     WHERE channel_turn <= room.free
     ORDER BY next_attempt_at {direction}
@@ -85,15 +86,19 @@ WITH candidate AS (
 ), leased AS (
     UPDATE deliveries d
     SET fence = d.fence + 1, attempts = d.attempts + 1,
-        lease_until = now() + $3::interval, next_attempt_at = now() + $3::interval
-    FROM chosen
+        lease_until = now() + $3::interval, next_attempt_at = now() + $3::interval,
+        webhook_title = CASE WHEN d.channel = 'webhook' THEN coalesce(d.webhook_title, t.title) END,
+        webhook_due_at = CASE WHEN d.channel = 'webhook' AND d.webhook_title IS NULL THEN t.due_at
+                              ELSE d.webhook_due_at END
+    FROM chosen JOIN reminders r ON r.id = chosen.reminder_id JOIN todos t ON t.id = r.todo_id
     WHERE d.id = chosen.id
     RETURNING d.id, d.reminder_id, d.occurrence, d.channel, d.endpoint_id, d.due_at, d.created_at, d.attempts, d.fence,
-              chosen.lease_until IS NOT NULL AS lease_expired
+              d.webhook_title, d.webhook_due_at, chosen.lease_until IS NOT NULL AS lease_expired
 )
 SELECT d.id, d.reminder_id, d.occurrence, d.channel, d.endpoint_id, d.due_at, d.attempts, d.fence, d.lease_expired,
        now() - d.created_at AS age,
-       r.account_id, r.todo_id, t.title, t.due_at AS todo_due_at,
+       r.account_id, r.todo_id, coalesce(d.webhook_title, t.title) AS title,
+       CASE WHEN d.webhook_title IS NULL THEN t.due_at ELSE d.webhook_due_at END AS todo_due_at,
        a.username, a.email, a.locale, a.timezone,
        w.url, w.secret,
        CASE WHEN w.previous_secret_until > now() THEN w.previous_secret END AS previous_secret,
@@ -136,6 +141,8 @@ SET state = CASE WHEN d.state = 'pending' OR o.state = 'sent' THEN o.state ELSE 
     next_attempt_at = now() + coalesce(o.delay, '0'),
     settled_at = CASE WHEN o.state = 'pending' THEN d.settled_at ELSE now() END,
     lease_until = NULL,
+    webhook_title = CASE WHEN o.state IN ('sent', 'cancelled') THEN NULL ELSE d.webhook_title END,
+    webhook_due_at = CASE WHEN o.state IN ('sent', 'cancelled') THEN NULL ELSE d.webhook_due_at END,
     last_error = CASE WHEN o.state = 'sent' THEN NULL ELSE coalesce(o.error, d.last_error) END
 FROM outcome o, mine
 WHERE d.id = o.id AND mine.id = d.id AND d.fence = o.fence

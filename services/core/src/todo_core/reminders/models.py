@@ -110,5 +110,9 @@ class Delivery(SQLModel, table=True):
     fence: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
     """Goes up with every lease. Only the holder of the last one may settle."""
     last_error: str | None = None
+    webhook_title: str | None = None
+    webhook_due_at: datetime | None = Field(default=None, sa_type=Instant)
+    """What a webhook's body says of its todo, from the first attempt until it has arrived: every attempt says the same,
+    whatever becomes of the todo."""
     created_at: datetime = Field(default=None, sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
     settled_at: datetime | None = Field(default=None, sa_type=Instant)

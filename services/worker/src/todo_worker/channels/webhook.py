@@ -5,9 +5,9 @@ import hmac
 import ssl
 from collections.abc import Awaitable, Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import aiohttp
-import orjson
 import structlog
 from aiohttp.abc import AbstractResolver
 
@@ -16,6 +16,7 @@ from todo_core.database import is_outage
 from todo_core.errors import Unavailable
 from todo_core.reminders.dispatch import Delivery
 from todo_core.settings import WebhookSettings
+from todo_core.webhooks.events import ReminderDue, ReminderDueData
 from todo_core.webhooks.health import WebhookHealth
 from todo_worker.addresses import AddressRefused, Guard
 from todo_worker.channel import Failed, Undeliverable
@@ -138,23 +139,20 @@ class _Gone(Undeliverable):
 
 
 def payload(delivery: Delivery) -> bytes:
-    """The body: the same, byte for byte, for every attempt."""
-    return orjson.dumps(
-        {
-            "type": "reminder.due",
-            "timestamp": delivery.due_at,
-            "data": {
-                "delivery_id": delivery.id,
-                "reminder_id": delivery.reminder_id,
-                "occurrence": delivery.occurrence,
-                "remind_at": delivery.due_at,
-                "todo_id": delivery.todo_id,
-                "title": delivery.title,
-                "due_at": delivery.todo_due_at,
-            },
-        },
-        option=orjson.OPT_UTC_Z,
+    """The body: the same, byte for byte, for every attempt, as the first lease kept what it says of the todo."""
+    event = ReminderDue(
+        timestamp=delivery.due_at,
+        data=ReminderDueData(
+            delivery_id=UUID(delivery.id),
+            reminder_id=UUID(delivery.reminder_id),
+            occurrence=delivery.occurrence,
+            remind_at=delivery.due_at,
+            todo_id=UUID(delivery.todo_id),
+            title=delivery.title,
+            due_at=delivery.todo_due_at,
+        ),
     )
+    return event.model_dump_json().encode()
 
 
 def signed_headers(message_id: str, body: bytes, secrets: Sequence[str], now: datetime) -> dict[str, str]:
