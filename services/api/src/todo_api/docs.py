@@ -75,7 +75,12 @@ def install(app: FastAPI) -> None:
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(
-            title=app.title, version=app.version, description=app.description, tags=app.openapi_tags, routes=app.routes
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            tags=app.openapi_tags,
+            routes=app.routes,
+            webhooks=app.webhooks.routes,
         )
         _use_problem_documents(document)
         app.openapi_schema = document
@@ -90,7 +95,7 @@ def _use_problem_documents(document: dict[str, Any]) -> None:
     model = ProblemDocument.model_json_schema(ref_template=_REF, by_alias=True)
     schemas.update(model.pop("$defs"))
     schemas["ProblemDocument"] = model
-    for operations in document["paths"].values():
+    for operations in (*document["paths"].values(), *document["webhooks"].values()):
         for operation in operations.values():
             answers = operation["responses"]
             if "application/json" in answers.get("422", {}).get("content", {}):

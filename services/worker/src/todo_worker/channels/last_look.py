@@ -2,7 +2,7 @@
 
 from todo_core.reminders.dispatch import Delivery, Dispatch
 from todo_worker.batches import Batches
-from todo_worker.channels.base import NotWanted, outage_fails
+from todo_worker.channel import NotWanted, outage_fails
 
 _MOST_AT_ONCE = 200
 
