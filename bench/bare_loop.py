@@ -52,7 +52,7 @@ async def _loop(dsn: str, session: aiohttp.ClientSession, settings: WorkerSettin
         if claimed == settings.claim_batch:
             claimed = (await connection.fetchrow(_CLAIM_OLDEST, settings.claim_batch))["reminders"]
         while rows := await connection.fetch(
-            _LEASE_OLDEST, at_once, settings.endpoint_slots, lease, ["webhook"], [at_once], []
+            _LEASE_OLDEST, at_once, settings.endpoint_slots, lease, ["webhook"], [at_once], [], [], []
         ):
             deliveries = [Delivery(**row) for row in rows]
             await asyncio.gather(*(_send(session, delivery) for delivery in deliveries))
