@@ -1,22 +1,17 @@
 """A constant, modest load as clients make it: reads, writes and one event stream, all of it counted.
 
-    python -m tests.stack.load --base-url https://localhost:8443 --ca .local/ca.pem --seconds 60
-
 Every request is due its own success status, once, on the first try. Nothing is tried again: a request that was sent
 on a kept-alive connection which then closed is a failed one. The stream may end if the server says why and ends its
 body; then it resumes after the last event that it saw. At the end, every acknowledged write has to be there and every
-reminder has to have come once, in the inbox as in the stream. Exit status 1: something failed.
+reminder has to have come once, in the inbox as in the stream.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import secrets
-import signal
 import ssl
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -291,46 +286,3 @@ async def loading(options: Options) -> AsyncIterator[Load]:
         yield load
     finally:
         await load.close()
-
-
-async def _run(options: Options, seconds: float, as_json: bool) -> int:
-    asked_to_stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
-    async with loading(options) as load:
-        print(f"Under load: {options.rate:g} requests a second to {options.base_url}", flush=True)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(asked_to_stop.wait(), seconds or None)
-        await load.stop()
-        print(load.tally.as_json() if as_json else load.tally, flush=True)
-        faults = await load.faults()
-    if late := load.lateness():
-        print(
-            f"{len(late)} reminders; median {late[len(late) // 2]:.2f} s late, latest {late[-1]:.2f} s", file=sys.stderr
-        )
-    kept = len(load.ledger.certain) + len(load.ledger.doubtful)
-    print("\n".join(faults) or f"{kept} todos are as they were acknowledged.", file=sys.stderr)
-    return 1 if faults or load.tally.failures else 0
-
-
-def main() -> None:
-    """Load a stack, and say how it went."""
-    parser = argparse.ArgumentParser(prog="python -m tests.stack.load", description=__doc__.splitlines()[0])
-    parser.add_argument("--base-url", required=True, help="such as https://localhost:8443")
-    parser.add_argument("--ca", required=True, type=Path, help="the certificate authority to trust, as PEM")
-    parser.add_argument("--seconds", type=float, default=60.0, help="0: until SIGINT or SIGTERM")
-    parser.add_argument("--rate", type=float, default=Options.rate, help="requests a second")
-    parser.add_argument("--lanes", type=int, default=Options.lanes, help="clients at once")
-    parser.add_argument("--reminder-seconds", type=float, default=Options.reminder_seconds, help="0: no reminders")
-    parser.add_argument("--http2", action="store_true")
-    parser.add_argument("--json", action="store_true", help="the count as JSON on standard output")
-    given = parser.parse_args()
-    options = Options(given.base_url, given.ca, given.rate, given.lanes, given.reminder_seconds, given.http2)
-    try:
-        sys.exit(asyncio.run(_run(options, given.seconds, given.json)))
-    except (OSError, httpx.HTTPError, TimeoutError) as error:
-        sys.exit(f"The load could not be made or checked at {options.base_url}: {type(error).__name__}: {error}")
-
-
-if __name__ == "__main__":
-    main()

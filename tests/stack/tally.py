@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -101,18 +100,6 @@ class Tally:
     def outcomes(self) -> Counter[str]:
         """The failures, by what they were."""
         return Counter(failure.error or f"{failure.status} {failure.code}" for failure in self.failures)
-
-    def as_json(self) -> str:
-        """For programs."""
-        return json.dumps(
-            {
-                "requests": self.total,
-                "failed": len(self.failures),
-                "answered": dict(self.answered),
-                "failures": dict(self.outcomes()),
-                "streams_ended": dict(self.endings),
-            }
-        )
 
     def __str__(self) -> str:
         lines = [f"{self.total} requests, {len(self.failures)} failed"]
