@@ -243,8 +243,8 @@ fuzz: $(READY) ## Let Schemathesis attack the API by its own description (ARGS="
 	@$(PY) -m dev.fuzz $(ARGS)
 
 .PHONY: browser
-browser: $(READY) ## Drive Swagger UI in headless Chromium: register, authorise, create, complete, list
-	@$(PY) -m dev.browser $(ARGS)
+browser: $(READY) .venv-browser/.ready ## Drive Swagger UI in headless Chromium: register, authorise, create, complete, list (ARGS=--start without `make run`)
+	@.venv-browser/bin/python -m dev.browser $(ARGS)
 
 # ---- housekeeping ----------------------------------------------------------------------------------------------------
 

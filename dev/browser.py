@@ -1,34 +1,37 @@
-"""`make browser`: what a newcomer does in Swagger UI, done by a headless Chromium while `make run` is running.
+"""`make browser`: a headless Chromium does in Swagger UI what a newcomer does, while `make run` is running.
 
-It opens an account, signs in by the Authorize dialog, adds, completes and lists todos, and deletes the account again.
-The status that the page shows is checked at each step, and nothing may be asked for from another host. Pictures of
-each step go to `.local/browser/`; with `--readme` the README's picture is taken anew.
+It opens an account, signs in by the Authorize dialog, adds, completes and lists todos, and deletes the account again:
+in a desktop's window, where it also presses Execute on what stands in the forms, and in a phone's. The status that
+the page shows is checked at each step, and nothing may be asked for from another host. Pictures of each step go to
+`.local/browser/`; with `--readme` the README's picture is taken anew.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
-import hashlib
 import json
 import os
 import secrets
+import shutil
 import ssl
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 from urllib.parse import urlsplit
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
-import httpx
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from playwright.sync_api import Error as BrowserError
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
-from dev.chromium import BrowserError, Page, chromium
 from dev.network import origin
-from dev.processes import ServerError, exit_on_sigterm
+from dev.processes import ServerError, exit_on_sigterm, free_port, last_lines, scratch_directory, spawn, stop_child
 
+ROOT = Path(__file__).resolve().parent.parent
 STEPS = Path(".local/browser")
 README_PICTURE = Path("docs/images/swagger-ui.png")
 LARGEST_PICTURE = 300_000
@@ -37,67 +40,89 @@ TODOS = (
     {"title": "Renew the passport", "due_at": "2026-12-01T09:00:00+08:00"},
     {"title": "买牛奶", "description": "两升，蓝色包装的"},
 )
+WINDOWS: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": {"width": 1280, "height": 900}},
+    "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
+}
+AS_IT_STANDS = (
+    ("POST", "/todos/", 201),
+    ("GET", "/todos/", 200),
+    ("GET", "/users/me/", 200),
+    ("GET", "/users/me/preferences", 200),
+    ("PATCH", "/users/me/preferences", 200),
+    ("GET", "/notifications/", 200),
+    ("POST", "/notifications/read", 200),
+    ("GET", "/webhooks/", 200),
+    ("GET", "/livez", 200),
+)
+"""Operations whose form is right as the page fills it in."""
+NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+FLAGS = ("--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--no-proxy-server")
 
 
-@dataclass(frozen=True)
 class Operation:
     """One operation on Swagger UI's page."""
 
-    page: Page
-    method: str
-    path: str
-
-    @property
-    def block(self) -> str:
-        """The selector of its block."""
-        return f'.opblock-{self.method.lower()}:has(.opblock-summary-path[data-path="{self.path}"])'
-
-    def expand(self) -> None:
-        """Open the block, and its form."""
-        if not self.page.shows(f"{self.block}.is-open"):
-            self.page.click(f"{self.block} .opblock-summary-control")
-        self.page.text(f"{self.block} .try-out__btn")
-        if not self.page.shows(f"{self.block} .btn.execute"):
-            self.page.click(f"{self.block} .try-out__btn")
+    def __init__(self, page: Page, method: str, path: str) -> None:
+        self.page = page
+        self.name = f"{method} {path}"
+        self.block = page.locator(f'.opblock-{method.lower()}:has(.opblock-summary-path[data-path="{path}"])')
+        self.answer = self.block.locator(".live-responses-table .response")
 
     def execute(self, *, body: object = None, expected: int, **path_parameters: str) -> Any:
-        """Fill the form, press Execute, and return the JSON that the page shows, if any.
+        """Open the form, fill in what is given, press Execute, and return the JSON that the page shows, if any.
 
         Raises:
             BrowserError: the page shows another status.
         """
-        self.expand()
-        answer = f"{self.block} .live-responses-table .response"
-        if self.page.shows(answer):  # of the time before
-            self.page.click(f"{self.block} .btn-clear")
-            self.page.wait_until_gone(answer)
+        if "is-open" not in (self.block.get_attribute("class") or ""):
+            self.block.locator(".opblock-summary-control").click()
+        execute = self.block.locator(".btn.execute")
+        execute.or_(self.block.locator(".try-out__btn:not(.cancel)")).first.wait_for()
+        if not execute.count():
+            self.block.locator(".try-out__btn").click()
+        if self.answer.count():  # of the time before
+            self.block.locator(".btn-clear").click()
+            expect(self.answer).to_have_count(0)
         for name, value in path_parameters.items():
-            self.page.write(f'{self.block} tr[data-param-name="{name}"] input', value)
+            self.block.locator(f'tr[data-param-name="{name}"] input').fill(value)
         if body is not None:
-            self.page.write(f"{self.block} textarea.body-param__text", json.dumps(body, ensure_ascii=False, indent=2))
-        self.page.click(f"{self.block} .btn.execute")
-        status = self.page.text(f"{answer} .response-col_status").split()[0]
-        shown = f"{answer} .response-col_description .highlight-code code"
-        text = self.page.text(shown) if self.page.shows(shown) else ""
+            self.block.locator("textarea.body-param__text").fill(json.dumps(body, ensure_ascii=False, indent=2))
+        execute.click()
+        status = self.answer.locator(".response-col_status").inner_text().split()[0]
+        shown = self.answer.locator(".response-col_description .highlight-code code")
+        text = shown.first.inner_text() if shown.count() else ""
         if status != str(expected):
-            raise BrowserError(f"{self.method} {self.path}: {status} instead of {expected}: {text}")
-        print(f"  {status}  {self.method} {self.path}", flush=True)
-        self.page.scroll_to_end_of(answer)
+            raise BrowserError(f"{self.name}: {status} instead of {expected}: {text}")
+        print(f"  {status}  {self.name}", flush=True)
+        self.answer.evaluate("element => element.scrollIntoView({block: 'end'})")
         return json.loads(text) if text else None
 
     def collapse(self) -> None:
         """Close the block."""
-        self.page.click(f"{self.block} .opblock-summary-control")
+        self.block.locator(".opblock-summary-control").click()
 
 
+@dataclass
 class Tour:
     """A first visit."""
 
-    def __init__(self, page: Page, address: str, pictures: Path) -> None:
-        self.page = page
-        self.address = address
-        self.pictures = pictures
+    page: Page
+    address: str
+    pictures: Path
+
+    def __post_init__(self) -> None:
         self.username = f"lin-{secrets.token_hex(3)}"
+        self.requested: list[str] = []
+        """The addresses that the pages asked for. What a page's policy kept back is not among them."""
+        self.script_errors: list[str] = []
+        self.page.on("request", lambda request: self.requested.append(request.url))
+        self.page.on("requestfailed", lambda request: self._kept_back(request.url, request.failure))
+        self.page.on("pageerror", lambda error: self.script_errors.append(str(error)))
+
+    def _kept_back(self, url: str, reason: str | None) -> None:
+        if reason == "csp":
+            self.requested.remove(url)
 
     def operation(self, method: str, path: str) -> Operation:
         """One of the page's operations."""
@@ -105,20 +130,22 @@ class Tour:
 
     def picture(self, name: str) -> None:
         """Keep what the window shows."""
-        self.page.picture(self.pictures / f"{name}.png")
+        self.page.screenshot(path=self.pictures / f"{name}.png")
 
-    def run(self, readme_picture: Path | None) -> None:
-        """Do it all.
+    def run(self, readme_picture: Path | None, *, press: bool) -> None:
+        """Do it all; `press` also what stands in the forms, which is the same at every width.
 
         Raises:
             BrowserError: something was not as it should be.
         """
-        self.page.open(f"{self.address}/docs")
+        self.page.goto(f"{self.address}/docs")
         self.register()
         self.sign_in()
         self.keep_todos()
         if readme_picture:
             self.take_readme_picture(readme_picture)
+        if press:
+            self.press_what_stands_there()
         self.leave()
         self.look_at_redoc()
         self.check_network()
@@ -135,17 +162,19 @@ class Tour:
 
     def sign_in(self) -> None:
         """Use the Authorize dialog."""
-        self.page.click(".scheme-container .btn.authorize.unlocked")
-        self.page.write("#oauth_username", self.username)
-        self.page.write("#oauth_password", PASSWORD)
-        self.page.click(".auth-container .btn.authorize")
+        self.page.locator(".scheme-container .btn.authorize.unlocked").click()
+        self.page.fill("#oauth_username", self.username)
+        self.page.fill("#oauth_password", PASSWORD)
+        self.page.locator(".auth-container .btn.authorize").click()
         # The dialog then has a button to sign out, or says what went wrong.
-        shown = self.page.text(".auth-container :is([aria-label='Remove authorization'], .errors)")
+        shown = self.page.locator(
+            ".auth-container :is([aria-label='Remove authorization'], .errors)"
+        ).first.inner_text()
         if shown != "Logout":
             raise BrowserError(f"The Authorize dialog shows: {shown}")
         self.picture("2-signed-in")
-        self.page.click(".auth-container .btn-done")
-        self.page.text(".scheme-container .btn.authorize.locked")
+        self.page.locator(".auth-container .btn-done").click()
+        self.page.locator(".scheme-container .btn.authorize.locked").wait_for()
         print("       Authorize", flush=True)
 
     def keep_todos(self) -> None:
@@ -165,17 +194,29 @@ class Tour:
             raise BrowserError(f"GET /todos/ shows {listed}")
         self.picture("5-listed")
 
+    def press_what_stands_there(self) -> None:
+        """Press Execute on forms as the page fills them in."""
+        for method, path, expected in AS_IT_STANDS:
+            operation = self.operation(method, path)
+            operation.execute(expected=expected)
+            operation.collapse()
+
     def take_readme_picture(self, path: Path) -> None:
         """The list and its answer, without the form between them, which is long."""
-        block = self.operation("GET", "/todos/").block
-        top, bottom = self.page.evaluate(
-            f"""const block = document.querySelector({json.dumps(block)});
+        window = self.page.viewport_size
+        self.page.set_viewport_size({"width": 1000, "height": 1000})
+        block: Locator = self.operation("GET", "/todos/").block
+        top, bottom = block.evaluate(
+            """block => {
                 block.querySelector('.parameters-container').style.display = 'none';
                 const body = block.querySelector('.live-responses-table .highlight-code');
                 return [block.getBoundingClientRect().top + scrollY, body.getBoundingClientRect().bottom + scrollY];
-            """
+            }"""
         )
-        self.page.picture(path, top=top - 10, height=bottom - top + 15)
+        clip = {"x": 0, "y": top - 10, "width": 1000, "height": bottom - top + 15}
+        self.page.screenshot(path=path, full_page=True, clip=clip)
+        block.evaluate("block => block.querySelector('.parameters-container').style.display = ''")
+        self.page.set_viewport_size(window)
         size = path.stat().st_size
         if size > LARGEST_PICTURE:
             raise BrowserError(f"{path} has {size:,} bytes; at most {LARGEST_PICTURE:,} are meant.")
@@ -187,69 +228,111 @@ class Tour:
 
     def look_at_redoc(self) -> None:
         """The other page of documentation draws itself too."""
-        self.page.open(f"{self.address}/redoc")
-        self.page.text(".redoc-wrap h1")
-        time.sleep(1)  # what it fetches late would be noticed
+        self.page.goto(f"{self.address}/redoc")
+        self.page.locator(".redoc-wrap h1").first.wait_for()
+        self.page.wait_for_load_state("networkidle")  # what it fetches late is noticed
         self.picture("6-redoc")
         print("       /redoc", flush=True)
 
     def check_network(self) -> None:
         """Nothing came from elsewhere, and no script failed."""
-        if beyond := self.page.requests_beyond(self.address):
-            raise BrowserError("The pages asked other hosts:\n  " + "\n  ".join(sorted(set(beyond))))
-        if self.page.script_errors:
-            raise BrowserError("Scripts of the pages failed:\n  " + "\n  ".join(self.page.script_errors))
-        print(f"  {len(self.page.requests)} requests, all to {self.address}", flush=True)
+        own = urlsplit(self.address)[:2]
+        parts = ((url, urlsplit(url)) for url in self.requested)
+        if beyond := {url for url, part in parts if part.scheme not in {"data", "blob", "about"} and part[:2] != own}:
+            raise BrowserError("The pages asked other hosts:\n  " + "\n  ".join(sorted(beyond)))
+        if self.script_errors:
+            raise BrowserError("Scripts of the pages failed:\n  " + "\n  ".join(self.script_errors))
+        print(f"  {len(self.requested)} requests, all to {self.address}", flush=True)
 
 
-def check_answers(address: str, ca: Path | None) -> str | None:
-    """Say what to do when nothing runs there.
-
-    Returns:
-        Behind TLS, the fingerprint of the key that was shown and verified, for the browser.
+def find_chromium() -> str:
+    """Return the path of a Chromium.
 
     Raises:
-        ServerError: nothing does.
+        ServerError: there is none; the text says what to do.
     """
-    trust = ssl.create_default_context(cafile=ca)
+    for name in filter(None, (os.environ.get("CHROMIUM"), *NAMES)):
+        if path := shutil.which(name):
+            return path
+    raise ServerError(
+        "No Chromium was found. On Debian and Ubuntu: apt install --no-install-recommends chromium\n"
+        "Or name one: CHROMIUM=/path/to/chromium make browser"
+    )
+
+
+def check_answers(address: str, ca: Path | None) -> None:
+    """Say what to do when nothing runs there, or when its certificate is not of this authority.
+
+    Raises:
+        ServerError: that is so.
+    """
+    opener = build_opener(ProxyHandler({}), HTTPSHandler(context=ssl.create_default_context(cafile=ca)))
     try:
-        with httpx.stream("GET", f"{address}/livez", verify=trust, trust_env=False, timeout=10) as answer:
-            answer.raise_for_status()
-            shown = answer.extensions["network_stream"].get_extra_info("ssl_object")
-            return None if shown is None else fingerprint(shown.getpeercert(True))
-    except httpx.HTTPError as error:
+        opener.open(f"{address}/livez", timeout=10).close()
+    except (URLError, OSError) as error:
         raise ServerError(
             f"No API answers at {address} ({error}). Start it with `make run`, or name it: PORT=8001 make browser"
         ) from error
 
 
-def fingerprint(certificate: bytes) -> str:
-    """What Chromium calls a certificate's key."""
-    key = x509.load_der_x509_certificate(certificate).public_key()
-    spki = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    return base64.b64encode(hashlib.sha256(spki).digest()).decode()
+@contextmanager
+def own_run() -> Iterator[str]:
+    """Run what `make run` starts, on a free port with data of its own, and give its address."""
+    with scratch_directory() as directory:
+        port, log = free_port(), directory / "run.log"
+        address = origin("127.0.0.1", port)
+        settings = {"HOST": "127.0.0.1", "PORT": str(port), "DATA_DIR": str(directory / "data")}
+        server = spawn([str(ROOT / ".venv/bin/python"), "-m", "dev.run"], cwd=ROOT, log=log, **settings)
+        try:
+            while True:  # it gives up by itself
+                try:
+                    check_answers(address, None)
+                    break
+                except ServerError:
+                    if server.poll() is not None:
+                        raise ServerError(f"`make run` did not start:\n{last_lines(log, 30)}") from None
+                    time.sleep(0.2)
+            yield address
+        finally:
+            stop_child(server, patience=30)
+
+
+def visit(address: str, pictures: Path, readme_picture: Path | None, *, verified: bool) -> None:
+    """Take the tour in each window, in a browser that finds no host but this one."""
+    host = urlsplit(address).hostname
+    flags = [*FLAGS, f"--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE {host}, EXCLUDE 127.0.0.1"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=flags, chromium_sandbox=False)
+        for name, window in WINDOWS.items():
+            print(f"{name}: {window['viewport']['width']} × {window['viewport']['height']}", flush=True)
+            # Chromium does not know the authority that check_answers() has verified the certificate by.
+            context = browser.new_context(**window, ignore_https_errors=verified)
+            context.set_default_timeout(20_000)
+            tour = Tour(context.new_page(), address, pictures / name)
+            tour.run(readme_picture if name == "desktop" else None, press=name == "desktop")
+            context.close()
+        browser.close()
 
 
 def main() -> None:
     """Take the tour at HOST and PORT, or at --base-url."""
     parser = argparse.ArgumentParser(prog="make browser", description="Drive Swagger UI in a headless Chromium.")
     parser.add_argument("--readme", action="store_true", help=f"take {README_PICTURE} anew")
+    parser.add_argument("--start", action="store_true", help="start what `make run` starts, and stop it again")
     parser.add_argument("--base-url", help="instead of HOST and PORT, such as https://localhost:8443")
     parser.add_argument("--ca", type=Path, help="the authority of its certificate, such as .local/ca.pem (make ca)")
     options = parser.parse_args()
-    host = os.environ.get("HOST") or "127.0.0.1"
-    address = origin(host, int(os.environ.get("PORT") or "8000"))
-    if options.base_url:
-        address, host = options.base_url.rstrip("/"), urlsplit(options.base_url).hostname or host
     exit_on_sigterm()
     try:
-        key = check_answers(address, options.ca)
-        print(f"Chromium at {address}/docs", flush=True)
-        with chromium(host, width=1000, height=1000, key=key) as page:
-            Tour(page, address, STEPS).run(README_PICTURE if options.readme else None)
+        find_chromium()
+        given = origin(os.environ.get("HOST") or "127.0.0.1", int(os.environ.get("PORT") or "8000"))
+        with own_run() if options.start else nullcontext((options.base_url or given).rstrip("/")) as address:
+            check_answers(address, options.ca)
+            print(f"Chromium at {address}/docs", flush=True)
+            visit(address, STEPS, README_PICTURE if options.readme else None, verified=options.ca is not None)
     except ServerError as error:
         sys.exit(str(error))
-    except BrowserError as error:
+    except (BrowserError, AssertionError) as error:
         sys.exit(f"It does not work in the browser: {error}")
     print(f"Pictures of each step: {STEPS}/")
 
