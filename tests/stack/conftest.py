@@ -68,9 +68,3 @@ async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
 async def lin(stack: Stack, http: httpx.AsyncClient) -> Person:
     """Somebody with a new account."""
     return await stack.person(http)
-
-
-@pytest.fixture
-async def wang(stack: Stack, http: httpx.AsyncClient) -> Person:
-    """Somebody else."""
-    return await stack.person(http)

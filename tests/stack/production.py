@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from tests.authority import Authority
 from tests.stack.stack import Stack, run
 
 DOMAIN = "todo.example.test"
 FILES = ("compose.yaml", "compose.prod.yaml")
+OWN_CERTIFICATE = "install -m 0644 /own/fullchain.pem /certificates/ && install -m 0640 /own/privkey.pem /certificates/"
 OPTIONAL_SECRETS = ("email_password", "database_ca", "redis_ca")
 
 
@@ -91,6 +93,16 @@ class Production(Stack):
             env=self.env,
             seconds=900,
         )
+
+    async def bring_certificate(self) -> None:
+        """Put a certificate of one's own in place, as docs/production.md has it; `ca` gets who signed it."""
+        owner, own = Authority("Whoever signs ours"), self.folder / "own"
+        own.mkdir()
+        for name, text in zip(("fullchain.pem", "privkey.pem"), owner.issue(DOMAIN), strict=True):
+            (own / name).write_text(text, encoding="utf-8")
+        self.ca.write_text(owner.pem, encoding="utf-8")
+        run_acme = ("run", "--rm", "--no-deps", "--no-TTY", "--volume", f"{own}:/own:ro", "acme", "sh", "-c")
+        await self.compose(*run_acme, OWN_CERTIFICATE)
 
     async def up(self) -> None:
         """Start what its profiles name, and wait until all of it is healthy."""

@@ -232,12 +232,6 @@ class Stack:
             answer = await http.get(f"http://127.0.0.1:{self.receiver_port}/received")
         return [request for request in answer.json() if request["name"] == name]
 
-    async def mood(self, name: str, **mood: float) -> None:
-        """How the receiver's /hooks/NAME is to answer."""
-        async with httpx.AsyncClient(trust_env=False) as http:
-            answer = await http.put(f"http://127.0.0.1:{self.receiver_port}/moods/{name}", json=mood)
-            answer.raise_for_status()
-
     @asynccontextmanager
     async def another_nginx(self, **environment: str) -> AsyncIterator[tuple[str, str]]:
         """A second nginx before the same API, with other settings, for as long as the block lasts.

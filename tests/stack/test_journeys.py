@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import json
 import re
 from datetime import UTC, datetime, timedelta
@@ -14,7 +16,6 @@ from standardwebhooks.webhooks import Webhook
 from tests.factories import Person
 from tests.stack.stack import Stack
 from tests.stack.waiting import until
-from tests.stack.witness import mails, text_of, verify_address
 from tests.streaming import stream as listening
 
 pytestmark = pytest.mark.timeout(60)
@@ -37,6 +38,39 @@ async def _reminder(person: Person, todo_id: str) -> dict[str, Any]:
     """A todo's only reminder."""
     (reminder,) = (await person.get(f"/todos/{todo_id}/reminders")).json()["items"]
     return dict(reminder)
+
+
+def text_of(mail: str) -> str:
+    """What a mail says, as plain text."""
+    body = email.message_from_string(mail, policy=email.policy.default).get_body(("plain",))
+    assert body is not None
+    return str(body.get_content())
+
+
+async def mails(stack: Stack, address: str, count: int = 1) -> list[str]:
+    """The mails that came to an address, once there are so many."""
+
+    async def enough() -> list[str] | None:
+        found = await stack.mails(address)
+        return found if len(found) >= count else None
+
+    found = await until(enough, 20, f"{count} mails to {address}")
+    assert found is not None
+    return found
+
+
+async def verify_address(stack: Stack, person: Person) -> None:
+    """Ask for the mail, and press the button on the page that its link leads to."""
+    assert (await person.post("/users/me/verify-email")).status_code == 202
+    (mail,) = await mails(stack, person.email)
+    link = re.search(r"https?://\S+/verify-email\?\S+", text_of(mail))
+    assert link is not None
+    assert link[0].startswith(stack.base_url), "the link leads to where people reach the service"
+    page = await person.http.get(link[0])
+    assert page.status_code == 200
+    assert "<button" in page.text
+    assert (await person.http.post(link[0])).status_code == 200
+    assert (await person.get("/users/me/")).json()["email_verified"] is True
 
 
 async def test_a_reminder_reaches_inbox_stream_mail_and_webhook_once_each(stack: Stack, lin: Person) -> None:
@@ -78,53 +112,6 @@ async def _first(events: Any, todo_id: str) -> Any:
             yield event
             if event["data"]["todo_id"] == todo_id:
                 return
-
-
-async def test_a_todo_is_completed_reopened_changed_and_deleted(lin: Person) -> None:
-    todo = await lin.add_todo("Buy milk", description="Two litres")
-    path = f"/todos/{todo['id']}"
-    completed = (await lin.post(f"{path}/complete")).json()
-    assert completed["completed"] is True
-    reopened = (await lin.post(f"{path}/reopen")).json()
-    assert (reopened["completed"], reopened["completed_at"]) == (False, None)
-    changed = await lin.patch(path, json={"title": "Buy oat milk"}, headers={"If-Match": f'"{reopened["version"]}"'})
-    assert changed.status_code == 200, changed.text
-    stale = await lin.patch(path, json={"title": "Buy tea"}, headers={"If-Match": f'"{reopened["version"]}"'})
-    assert stale.status_code == 412
-    assert (await lin.get(path)).json()["title"] == "Buy oat milk"
-    assert (await lin.delete(path)).status_code == 204
-    assert (await lin.get(path)).status_code == 404
-
-
-async def test_what_is_somebody_elses_does_not_exist(lin: Person, wang: Person) -> None:
-    path = f"/todos/{(await lin.add_todo('Mine'))['id']}"
-    answers = [
-        await wang.get(path),
-        await wang.patch(path, json={"title": "His"}),
-        await wang.post(f"{path}/complete"),
-        await wang.delete(path),
-        await wang.get(f"{path}/reminders"),
-    ]
-    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(404, "todo_not_found")] * 5
-    assert (await wang.list())["items"] == []
-    assert (await lin.get(path)).json()["title"] == "Mine"
-
-
-async def test_pages_follow_each_other_without_a_gap(lin: Person) -> None:
-    for number in range(25):
-        await lin.add_todo(f"Todo {number}")
-    pages = await lin.walk(limit=10, sort="created_at")
-    assert [todo["title"] for todo in pages] == [f"Todo {number}" for number in range(25)]
-
-
-async def test_a_refresh_token_is_good_for_one_exchange(lin: Person) -> None:
-    form = {"grant_type": "refresh_token", "refresh_token": lin.tokens["refresh_token"]}
-    first = await lin.http.post("/token", data=form)
-    assert first.status_code == 200
-    lin.tokens = first.json()
-    assert (await lin.get("/users/me/")).json()["username"] == lin.username
-    again = await lin.http.post("/token", data=form)
-    assert (again.status_code, again.json()["code"]) == (400, "refresh_token_reused")
 
 
 async def test_swagger_ui_finds_everything_that_it_asks_for(http: httpx.AsyncClient) -> None:

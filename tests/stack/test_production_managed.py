@@ -10,14 +10,12 @@ import pytest
 
 from tests.authority import Authority
 from tests.stack.managed import OTHER_NAME, POSTGRES_NAME, REDIS_NAME, Managed, managed_servers
-from tests.stack.production import DOMAIN, Production, domain_is_here, make_secrets
+from tests.stack.production import Production, domain_is_here, make_secrets
 from tests.stack.stack import CommandFailed
 from tests.stack.waiting import until
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(420)]
 OUTSIDE = "tests/stack/compose.managed.yaml"
-OWN_CERTIFICATE = "install -m 0644 /own/fullchain.pem /certificates/ && install -m 0640 /own/privkey.pem /certificates/"
-"""As docs/production.md has it for whoever brings a certificate of their own."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,12 +43,6 @@ async def production(managed: Managed, tmp_path_factory: pytest.TempPathFactory)
         database_ca=managed.authority.pem,
         redis_ca=managed.authority.pem,
     )
-    owner = Authority("Whoever signs ours")
-    own = folder / "own"
-    own.mkdir()
-    for name, text in zip(("fullchain.pem", "privkey.pem"), owner.issue(DOMAIN), strict=True):
-        (own / name).write_text(text, encoding="utf-8")
-    (folder / "root.pem").write_text(owner.pem, encoding="utf-8")
     set_up = Production(
         f"todo-prod-managed-{os.getpid()}",
         folder / "root.pem",
@@ -65,10 +57,7 @@ async def production(managed: Managed, tmp_path_factory: pytest.TempPathFactory)
     )
     try:
         await set_up.build()
-        await set_up.compose(
-            *("run", "--rm", "--no-deps", "--no-TTY", "--volume", f"{own}:/own:ro", "acme", "sh", "-c"),
-            OWN_CERTIFICATE,
-        )
+        await set_up.bring_certificate()
         await set_up.up()
         yield set_up
     finally:

@@ -13,13 +13,11 @@ import httpx
 import pytest
 from jose import jwt
 
-from tests.authority import Authority
 from tests.factories import PASSWORD, Person
-from tests.stack.production import DOMAIN, Production, domain_is_here
+from tests.stack.production import Production, domain_is_here
 from tests.stack.stack import CommandFailed, run
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(420)]
-OWN_CERTIFICATE = "install -m 0644 /own/fullchain.pem /certificates/ && install -m 0640 /own/privkey.pem /certificates/"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,17 +30,11 @@ def _domain() -> Iterator[None]:
 async def production(engine: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Production]:
     """Started with the secrets of `make secrets`, and a certificate that somebody brought."""
     folder = tmp_path_factory.mktemp("production")
-    owner = Authority("Whoever signs ours")
-    (folder / "own").mkdir()
-    for name, text in zip(("fullchain.pem", "privkey.pem"), owner.issue(DOMAIN), strict=True):
-        (folder / "own" / name).write_text(text, encoding="utf-8")
-    (folder / "root.pem").write_text(owner.pem, encoding="utf-8")
     set_up = Production(f"todo-rotation-{os.getpid()}", folder / "root.pem", folder=folder)
     try:
         await make(set_up, "secrets")
         await set_up.build()
-        bring = ("run", "--rm", "--no-deps", "--no-TTY", "--volume", f"{folder / 'own'}:/own:ro", "acme", "sh", "-c")
-        await set_up.compose(*bring, OWN_CERTIFICATE)
+        await set_up.bring_certificate()
         await set_up.up()
         yield set_up
     finally:
@@ -124,19 +116,6 @@ async def test_the_databases_password_rotates_and_every_process_knows_the_new_on
         for container in await production.containers(service):
             mounted = await run("docker", "exec", container["Id"], "cat", "/run/secrets/database_password")
             assert mounted.strip() == new, service
-    command = (
-        "exec",
-        "--no-TTY",
-        "--env",
-        f"PGPASSWORD={old}",
-        "db",
-        "psql",
-        "-h",
-        "db",
-        "-U",
-        "todo",
-        "-c",
-        "SELECT 1",
-    )
+    psql = ("psql", "-h", "db", "-U", "todo", "-c", "SELECT 1")
     with pytest.raises(CommandFailed, match="password authentication failed"):
-        await production.compose(*command)
+        await production.compose("exec", "--no-TTY", "--env", f"PGPASSWORD={old}", "db", *psql)
