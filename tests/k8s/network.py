@@ -24,7 +24,7 @@ def selects(selector: Document, labels: dict[str, str]) -> bool:
         return False
     for expression in selector.get("matchExpressions", []):
         if expression["operator"] != "In":
-            raise AssertionError(f"{expression['operator']} is not known here")
+            raise ValueError(f"{expression['operator']} is not known here")
         if labels.get(expression["key"]) not in expression["values"]:
             return False
     return True

@@ -135,6 +135,8 @@ def rollouts(documents: Documents) -> Iterator[str]:
             yield f"{name}: while it is rolled out there are two."
         if document["kind"] == "Deployment" and spec.get("revisionHistoryLimit", 10) < 2:
             yield f"{name}: there is nothing to roll back to."
+    if "api" not in {service["metadata"]["name"] for service in of_kind(documents, "Service")}:
+        yield "Service api: there is none."
     for service in of_kind(documents, "Service"):
         name = service["metadata"]["name"]
         component = "database" if name == "db" else name

@@ -117,9 +117,11 @@ def way_in(documents: Documents) -> Iterator[str]:
 
 
 def places(documents: Documents) -> Iterator[str]:
-    """On VKE, images come from the registry with its password, and volumes from ebs-ssd."""
+    """On VKE there are both ways in, images come from the registry with its password, and volumes from ebs-ssd."""
     if not of_kind(documents, "IngressClass"):
         return
+    if {ingress["metadata"]["name"] for ingress in of_kind(documents, "Ingress")} != {"api", "redirect"}:
+        yield "The Ingress for HTTPS, or the one that redirects to it, is not there."
     for name, pod in pods(documents).items():
         if pod.spec.get("imagePullSecrets") != [{"name": "registry"}]:
             yield f"{name}: it cannot fetch its image."
