@@ -27,13 +27,11 @@ class Program:
     command: list[str]
     environment: dict[str, str]
     directory: Path
-    starts: int = 0
     process: subprocess.Popen[bytes] | None = None
     groups: list[int] = field(default_factory=list)
 
     def start(self) -> None:
         """Start it, in a process group of its own."""
-        self.starts += 1
         with (self.directory / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,

@@ -116,30 +116,6 @@ async def test_a_change_of_preferences_moves_the_reminders_that_are_to_come(lin:
     assert await reminds(lin, todo) == [due - timedelta(hours=1), due]
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"default_reminders": ["soon"]}, "default_reminders.0"),
-        ({"default_reminders": ["PT60M", "PT1H"]}, "default_reminders"),
-        ({"default_reminders": [f"PT{n}M" for n in range(11)]}, "default_reminders"),
-        ({"channels": {"inbox": "yes"}}, "channels.inbox"),
-        ({"channels": {"pigeon": True}}, "channels.pigeon"),
-        ({"quiet_hours": {"start": "22:00"}}, "quiet_hours.end"),
-        ({"quiet_hours": {"start": "25:00", "end": "07:00"}}, "quiet_hours.start"),
-        ({"quiet_hours": {"start": "07:00", "end": "07:00"}}, "quiet_hours"),
-        ({"timezone": "Mars/Olympus"}, "timezone"),
-        ({"timezone": None}, "timezone"),
-        ({"colour": "red"}, "colour"),
-    ],
-)
-async def test_preferences_that_make_no_sense_are_refused_by_name(
-    lin: Person, body: dict[str, Any], field: str
-) -> None:
-    answer = await lin.patch(PREFERENCES, json=body)
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
-    assert (await lin.get(PREFERENCES)).json() == DEFAULTS
-
-
 async def test_a_cursor_belongs_to_its_filter(api: Api, lin: Person) -> None:
     for title in "abc":
         await tell(api, lin, title)

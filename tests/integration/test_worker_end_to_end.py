@@ -1,4 +1,4 @@
-"""More of Celery's own processes: two beats, a stop while a receiver hangs, a process that stands still."""
+"""More of Celery's own processes: a stop while a receiver hangs, a process that stands still."""
 
 from __future__ import annotations
 
@@ -23,26 +23,6 @@ def processes(office: Office, fragile_redis: EmbeddedValkey, tmp_path: Path, smt
     made = Processes(office, fragile_redis.url, tmp_path, smtp)
     yield made
     made.kill()
-
-
-@pytest.mark.timeout(120)
-async def test_two_beats_tick_twice_and_send_once(
-    office: Office, http: HttpReceiver, smtp: SmtpReceiver, processes: Processes
-) -> None:
-    lin = await add_person(office, http)
-    processes.environment |= {"WORKER_POLL_SECONDS": "600", "WORKER_SEND_SECONDS": "25", "WORKER_LEASE_SECONDS": "60"}
-    processes.start_worker()
-    await processes.says("worker", "runtime_started", 2)  # from here on only ticks make it look
-    for beat in ("beat", "second beat"):
-        processes.start(beat, "beat")
-        await processes.says(beat, "beat: Starting")
-    await processes.says("worker", '"event":"tick"', 4)
-    await office.remind_often(lin, 20, after=2)
-    await office.settled(60)
-    assert await office.states() == {"sent": 60}
-    assert len(http.ids()) == len(set(http.ids())) == 20
-    assert len(smtp.raw) == len({mail["Message-ID"] for mail in smtp.mails()}) == 20
-    assert await office.sql.fetchval("SELECT count(*) FROM notifications") == 20
 
 
 @pytest.mark.timeout(120)

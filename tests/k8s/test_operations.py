@@ -436,21 +436,6 @@ def test_each_migration_has_a_name_of_its_own_and_the_same_one_the_same_name(ope
     assert len({first, with_secrets, job_name(operator, TAG="1.2.3")}) == 3
 
 
-@pytest.mark.parametrize("name", ["api", "worker", "beat", "migrate"])
-@pytest.mark.parametrize("overlay", ["dev", "vke"])
-def test_each_process_would_start_with_what_it_finds(
-    operator: Operator, overlay: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    operator.fills_in_vke()
-    pod = pods(parse(operator.does("render", overlay, SHOW_SECRETS="yes").stdout))[name]
-    settle(monkeypatch, tmp_path, pod.environment, pod.files("/run/secrets"))
-    settings = Settings.load()
-    assert settings.runtime.environment == ("production" if overlay == "vke" else "development")
-    if name != "beat":
-        assert settings.database.password is not None
-        assert settings.database.password.get_secret_value() == ("p%w" if overlay == "vke" else "todo")
-
-
 def test_with_the_examples_nothing_starts(operator: Operator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pod = pods(parse(operator.does("render", "vke").stdout))["api"]
     settle(monkeypatch, tmp_path, pod.environment, pod.files("/run/secrets"))

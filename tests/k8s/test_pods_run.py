@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 import re
@@ -33,31 +32,6 @@ async def test_postgresql_and_redis_of_dev_are_what_compose_has(stack: Stack) ->
     assert set(policy.split()) == {"maxmemory-policy", "volatile-lru", "save"}
     for container in (stack.db, stack.redis):
         assert await container.succeeds(container.pod.container["livenessProbe"])
-
-
-async def schema(stack: Stack, database: str) -> str:
-    """What is in a database, but for the keys that each dump is given anew."""
-    dump = await stack.db.run("pg_dump", "--username=todo", f"--dbname={database}", "--inserts")
-    return re.sub(r"^\\(un)?restrict .*$", "", dump, flags=re.MULTILINE)
-
-
-async def test_the_migration_by_three_at_once_and_once_more_does_no_harm(stack: Stack) -> None:
-    await stack.db.run("createdb", "--username=todo", "fresh")
-    elsewhere = {"DATABASE_URL": "postgresql://todo@db:5432/fresh"}
-    results = await asyncio.gather(*(stack.finished("migrate", environment=elsewhere) for _ in range(3)))
-    assert [status for status, _ in results] == [0, 0, 0], results
-    assert {said.strip().splitlines()[-1].partition(" (")[0] for _, said in results} == {
-        results[0][1].strip().splitlines()[-1].partition(" (")[0]
-    }
-    # Not the database that other tests have: one that was restored says some constraints in other words.
-    await stack.db.run("createdb", "--username=todo", "alone")
-    status, said = await stack.finished("migrate", environment={"DATABASE_URL": "postgresql://todo@db:5432/alone"})
-    assert status == 0, said
-    after = await schema(stack, "fresh")
-    assert after == await schema(stack, "alone")
-    status, said = await stack.finished("migrate", environment=elsewhere)
-    assert status == 0, said
-    assert await schema(stack, "fresh") == after
 
 
 @pytest.mark.ready

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import pytest
@@ -124,29 +123,6 @@ async def test_a_worker_pod_that_is_stopped_at_work_loses_and_doubles_no_reminde
     assert await office.states("inbox") == {"sent": REMINDERS}
     assert len(receiver.ids()) == len(set(receiver.ids())) == REMINDERS
     assert await sql.fetchval("SELECT count(*) FROM notifications") == REMINDERS
-
-
-async def test_a_worker_pod_gives_back_what_it_cannot_finish_before_it_would_be_killed(
-    stack: Stack, run: Run, sql: asyncpg.Connection
-) -> None:
-    gateway = stack.cluster.gateway
-    # A receiver that never answers, and no patience: the worker's own grace ends the attempts.
-    settings: dict[str, Any] = {"WEBHOOK_ALLOWED_NETWORKS": f"{gateway}/32", "WORKER_GRACE_SECONDS": "2"}
-    office = Office(office_settings(stack.database_url, stack.redis_url), sql)
-    async with receiver_at(gateway) as receiver:
-        receiver.behaviour = "stall"
-        lin = await office.account()
-        await office.only(lin, "webhook")
-        await office.webhook(lin, f"http://{gateway}:{receiver.port}")
-        worker = await run("worker", environment=settings)
-        await office.remind_often(lin, 4)
-        await eventually(lambda: receiver.under_way == 4, 30)
-        assert await worker.terminate() == 0, await worker.log()
-        assert await office.states("webhook") == {"pending": 4}
-        receiver.behaviour = "answer"
-        await run("worker", environment=settings)
-        await office.settled(4, 40)
-    assert await office.states("webhook") == {"sent": 4}
 
 
 async def said(container: Container, text: str) -> bool:
