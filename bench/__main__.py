@@ -1,4 +1,4 @@
-"""`python -m bench [list|depth|storage] [--quick]`; without a name, all."""
+"""`python -m bench [routes|depth|storage] [--quick]`; without a name, all."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from bench import depth, list_route, report, storage
+from bench import depth, report, routes, storage
 from bench.load import LoadError
 from bench.sampling import Ratio
 from bench.stack import Stack, StackError
@@ -14,12 +14,12 @@ from dev.processes import exit_on_sigterm
 from dev.servers import ServerError
 
 Benchmark = Callable[..., Awaitable[tuple[dict[str, object], list[Ratio]]]]
-BENCHMARKS: dict[str, Benchmark] = {"list": list_route.run, "depth": depth.run, "storage": storage.run}
+BENCHMARKS: dict[str, Benchmark] = {"routes": routes.run, "depth": depth.run, "storage": storage.run}
 
 
 def main() -> int:
     """Run what was asked for; 0 if every bound is kept, 1 if one is broken, 2 if something could not be measured."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures what the README promises.")
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measures what docs/performance.md promises.")
     parser.add_argument("name", nargs="?", choices=BENCHMARKS, help="one benchmark; without it, all")
     parser.add_argument("--quick", action="store_true", help="fewer requests: coarser, for CI")
     arguments = parser.parse_args()

@@ -13,6 +13,7 @@ import httpx
 import orjson
 
 from bench import data, report
+from bench.load import again
 from bench.sampling import Effort, Ratio, Sample, Target, alternate
 from bench.stack import Account, Server, Stack, StackError, fetch, sign_up
 
@@ -68,7 +69,7 @@ def _targets(server: Server, account: Account, small: Account, sort: str) -> Ite
         body = fetch(server, path, of.token).content
         if len(orjson.loads(body)["items"]) != PAGE:
             raise StackError(f"{name}, is not full")
-        return Target(name, server.port, server.process.pid, path, of.token, body)
+        return Target(name, server.port, server.process.pid, again("GET", path, of.token), body)
 
     yield target(_small(sort), small)
     yield target(_page(sort, 1), account)

@@ -5,20 +5,19 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.cpu import Meters
-from bench.load import Client
+from bench.load import Client, LoadError, Requests
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is measured: one request to one server."""
+    """What is measured: one kind of request to one server."""
 
     name: str
     port: int
     pid: int
-    path: str
-    token: str
-    body: bytes
-    """What it must be answered with, every time."""
+    requests: Requests
+    body: bytes | None = None
+    """What it must be answered with, every time, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +56,16 @@ async def measure(target: Target, effort: Effort, meters: Meters) -> Sample:
         LoadError: an answer was no success or not the expected one.
     """
     read = meters.for_server(target.pid)
-    async with Client(target.port, connections=effort.connections, token=target.token) as client:
-        await client.get(target.path, requests=effort.warm_up, seconds=effort.seconds, expected=target.body)
-        before = read()
-        run = await client.get(target.path, requests=effort.requests, seconds=effort.seconds, expected=target.body)
-        spent = read() - before
+    try:
+        async with Client(target.port, connections=effort.connections) as client:
+            await client.send(target.requests, requests=effort.warm_up, seconds=effort.seconds, expected=target.body)
+            before = read()
+            run = await client.send(
+                target.requests, requests=effort.requests, seconds=effort.seconds, expected=target.body
+            )
+            spent = read() - before
+    except LoadError as error:
+        raise LoadError(f"{target.name}: {error}") from None
     each = 1e6 / run.requests
     return Sample(
         requests=run.requests,
