@@ -6,13 +6,8 @@ import asyncio
 import time
 
 from tests.chaos.people import Planned, Town, instant
-from todo_core.accounts.repository import AccountRepository
 from todo_core.accounts.tokens import Principal
 from todo_core.database import Database, is_outage
-from todo_core.preferences.repository import PreferencesRepository
-from todo_core.reminders.repository import ReminderRepository
-from todo_core.reminders.service import ReminderService
-from todo_core.todos.repository import TodoRepository
 from todo_core.todos.service import TodoNotFound, TodoService
 
 RETRY_SECONDS = 0.3
@@ -45,9 +40,8 @@ class Editors:
         todo.done = time.time()
 
     async def _change(self, todo: Planned) -> None:
-        async with self._database.sessions.begin() as session:
-            reminders = ReminderService(ReminderRepository(session), PreferencesRepository(session))
-            todos = TodoService(TodoRepository(session), AccountRepository(session), reminders)
+        async with self._database.changes.transaction() as transaction:
+            todos = TodoService(transaction)
             owner = Principal(todo.owner.id, 1)
             match todo.change:
                 case "complete":

@@ -11,20 +11,9 @@ from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from todo_api.fields import (
-    Description,
-    Email,
-    GivenPassword,
-    Locale,
-    Password,
-    QueryTimestamp,
-    Timestamp,
-    TimeZone,
-    Title,
-    Username,
-    parse_timestamp,
-)
+from todo_api.fields import Email, GivenPassword, Locale, Password, QueryTimestamp, TimeZone, Username
 from todo_core.accounts.service import email_key, username_key
+from todo_core.values import Description, Timestamp, Title, parse_timestamp
 
 
 def read(kind: Any, value: object) -> Any:

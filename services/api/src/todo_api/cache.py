@@ -20,7 +20,8 @@ from todo_core.accounts.repository import AccountReads
 from todo_core.accounts.tokens import Principal
 from todo_core.errors import Unauthenticated
 from todo_core.settings import CacheSettings
-from todo_core.todos.queries import COLUMNS, ListQuery
+from todo_core.todos.models import COLUMNS
+from todo_core.todos.queries import ListQuery
 from todo_core.todos.service import TodoBrowser
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from todo_core.accounts.repository import AccountReads, AccountRepository, Verif
 from todo_core.accounts.service import AccountService
 from todo_core.accounts.tokens import AccessTokens, Principal
 from todo_core.accounts.verification import VerificationService
-from todo_core.database import Database
+from todo_core.database import Database, StatementPool, plain_connection
 from todo_core.errors import AppError, Unauthenticated
 from todo_core.inbox.repository import InboxMarks, InboxReads
 from todo_core.inbox.service import InboxBrowser
@@ -30,8 +30,7 @@ from todo_core.preferences.service import PreferencesService
 from todo_core.reminders.repository import ReminderRepository
 from todo_core.reminders.service import ReminderService
 from todo_core.settings import Settings
-from todo_core.todos.repository import TodoReads, TodoRepository
-from todo_core.todos.service import TodoBrowser, TodoService
+from todo_core.todos.service import TodoBrowser
 from todo_core.webhooks.repository import WebhookReads, WebhookRepository
 from todo_core.webhooks.service import WebhookService
 
@@ -62,7 +61,7 @@ class Process:
         database = Database(settings.database)
         redis = RedisCircuitBreaker(settings.redis)
         account_reads = AccountReads(database.statements)
-        browser = TodoBrowser(TodoReads(database.statements))
+        browser = TodoBrowser(database.statements)
         inbox_reads = InboxReads(database.statements)
         return cls(
             settings=settings,
@@ -156,13 +155,10 @@ async def get_accounts(process: ProcessDep, session: SessionDep) -> AccountServi
     )
 
 
-async def get_todos(session: SessionDep) -> TodoService:
-    """The rules of todos, on this request's transaction."""
-    return TodoService(TodoRepository(session), AccountRepository(session), _reminders(session))
-
-
-def _reminders(session: AsyncSession) -> ReminderService:
-    return ReminderService(ReminderRepository(session), PreferencesRepository(session))
+async def get_changes(request: Request) -> StatementPool:
+    """Where todos are changed: the operation opens the transaction, and it is committed before the answer is made."""
+    process: Process = request.app.state.process
+    return process.database.changes
 
 
 async def get_preferences(process: ProcessDep, session: SessionDep) -> PreferencesService:
@@ -171,11 +167,12 @@ async def get_preferences(process: ProcessDep, session: SessionDep) -> Preferenc
 
 
 def _preferences(process: Process, session: AsyncSession) -> PreferencesService:
+    async def replan(owner_id: UUID, now: datetime, *, defaults_changed: bool) -> None:
+        reminders = ReminderService(ReminderRepository(await plain_connection(session)))
+        await reminders.replan_account(owner_id, now, defaults_changed=defaults_changed)
+
     return PreferencesService(
-        AccountRepository(session),
-        PreferencesRepository(session),
-        process.preferences_reads,
-        replan=_reminders(session).replan_account,
+        AccountRepository(session), PreferencesRepository(session), process.preferences_reads, replan=replan
     )
 
 
@@ -198,7 +195,7 @@ async def get_browser(request: Request) -> TodoBrowser:
 
 
 Accounts = Annotated[AccountService, Depends(get_accounts)]
-Todos = Annotated[TodoService, Depends(get_todos)]
+Changes = Annotated[StatementPool, Depends(get_changes)]
 PreferencesDep = Annotated[PreferencesService, Depends(get_preferences)]
 Webhooks = Annotated[WebhookService, Depends(get_webhooks)]
 Verifications = Annotated[VerificationService, Depends(get_verifications)]

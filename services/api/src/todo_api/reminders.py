@@ -4,17 +4,21 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 from uuid import UUID
 
+import asyncpg
 from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from todo_api.dependencies import CurrentUser, TodoId, Todos
-from todo_api.fields import Duration, Timestamp, omitted
+from todo_api.dependencies import Browser, Changes, CurrentUser, TodoId
+from todo_api.fields import Duration, omitted
 from todo_api.openapi import problems
 from todo_api.routing import Route
-from todo_core.reminders.models import Delivery, DeliveryState, Reminder, ReminderState
+from todo_core.reminders.models import DeliveryState, ReminderState
+from todo_core.reminders.plan import PlannedReminder, ReminderSpec
 from todo_core.reminders.schedule import Offset
-from todo_core.reminders.service import MOST_REMINDERS, ReminderSpec, shown_state
+from todo_core.reminders.service import MOST_REMINDERS, shown_state
+from todo_core.todos.service import TodoService
+from todo_core.values import Timestamp
 
 router = APIRouter(prefix="/todos", tags=["reminders"], route_class=Route)
 
@@ -105,25 +109,25 @@ class ReminderList(BaseModel):
     items: list[ReminderPublic]
 
 
-def _public(reminder: Reminder, deliveries: list[Delivery]) -> ReminderPublic:
+def _public(reminder: PlannedReminder, deliveries: list[asyncpg.Record]) -> ReminderPublic:
     before = None
     if reminder.before_days is not None and reminder.before_seconds is not None:
         before = str(Offset(reminder.before_days, reminder.before_seconds))
     return ReminderPublic(
-        id=reminder.id,
+        id=UUID(str(reminder.id)),
         before=before,
         at=reminder.at,
         remind_at=reminder.remind_at,
         state=shown_state(reminder, deliveries),
         deliveries=[
             DeliveryPublic(
-                id=delivery.id,
-                channel=delivery.channel,
-                endpoint_id=delivery.endpoint_id if delivery.channel == "webhook" else None,
-                state=DeliveryState(delivery.state),
-                attempts=delivery.attempts,
-                last_error=delivery.last_error,
-                settled_at=delivery.settled_at,
+                id=delivery["id"],
+                channel=delivery["channel"],
+                endpoint_id=delivery["endpoint_id"] if delivery["channel"] == "webhook" else None,
+                state=DeliveryState(delivery["state"]),
+                attempts=delivery["attempts"],
+                last_error=delivery["last_error"],
+                settled_at=delivery["settled_at"],
             )
             for delivery in deliveries
         ],
@@ -131,7 +135,7 @@ def _public(reminder: Reminder, deliveries: list[Delivery]) -> ReminderPublic:
 
 
 @router.get("/{todo_id}/reminders", summary="A todo's reminders", responses=problems(401, 404, 422))
-async def list_reminders(todo_id: TodoId, user: CurrentUser, todos: Todos) -> ReminderList:
+async def list_reminders(todo_id: TodoId, user: CurrentUser, todos: Browser) -> ReminderList:
     """Each with its state, and under it each of its deliveries."""
     found = await todos.reminders(user, todo_id)
     return ReminderList(items=[_public(reminder, deliveries) for reminder, deliveries in found])
@@ -143,8 +147,11 @@ async def list_reminders(todo_id: TodoId, user: CurrentUser, todos: Todos) -> Re
     summary="Remind once more",
     responses=problems(401, 404, 413, 415, 422),
 )
-async def snooze_todo(todo_id: TodoId, body: Snooze, user: CurrentUser, todos: Todos) -> ReminderPublic:
+async def snooze_todo(todo_id: TodoId, body: Snooze, user: CurrentUser, changes: Changes) -> ReminderPublic:
     """At an instant (`until`) or after a while (`for`). The todo's other reminders stay as they are."""
+    until: datetime | timedelta = body.until
     if "duration" in body.model_fields_set:
-        return _public(await todos.snooze(user, todo_id, timedelta(body.duration.days, body.duration.seconds)), [])
-    return _public(await todos.snooze(user, todo_id, body.until), [])
+        until = timedelta(body.duration.days, body.duration.seconds)
+    async with changes.transaction() as transaction:
+        reminder = await TodoService(transaction).snooze(user, todo_id, until)
+    return _public(reminder, [])

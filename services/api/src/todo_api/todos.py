@@ -1,20 +1,21 @@
 """Todos over HTTP."""
 
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from pydantic.config import JsonDict
 
 from todo_api.answers import not_modified, page_answer, todo_answer
-from todo_api.dependencies import Browser, CurrentUser, ExpectedVersions, KnownVersions, ProcessDep, TodoId, Todos
-from todo_api.fields import Description, QueryTimestamp, Timestamp, Title, omitted
+from todo_api.dependencies import Browser, Changes, CurrentUser, ExpectedVersions, KnownVersions, ProcessDep, TodoId
+from todo_api.derived import Omittable, Shown
+from todo_api.fields import QueryTimestamp
 from todo_api.openapi import NOT_MODIFIED, one_todo, problems, query_parameters
 from todo_api.reminders import RemindersIn
 from todo_api.routing import Route, read_query
+from todo_core.todos.models import TodoFields, TodoShown
 from todo_core.todos.queries import ListQuery, SortName
+from todo_core.todos.service import TodoService
 
 router = APIRouter(prefix="/todos", tags=["todos"], route_class=Route)
 
@@ -32,44 +33,23 @@ _EXAMPLE: JsonDict = {
 }
 
 
-class TodoCreate(BaseModel):
+class TodoCreate(TodoFields):
     """A new todo."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = {"extra": "forbid"}
 
-    title: Title
-    description: Description | None = None
-    due_at: Timestamp | None = None
     completed: StrictBool = False
     reminders: RemindersIn | None = None
 
 
-class TodoPatch(BaseModel):
+class TodoPatch(Omittable, TodoCreate):
     """What changes: only what is sent. Null clears `description` and `due_at`, and takes the default `reminders`."""
 
-    model_config = ConfigDict(extra="forbid")
 
-    title: Title = omitted()
-    description: Description | None = omitted()
-    due_at: Timestamp | None = omitted()
-    completed: StrictBool = omitted()
-    reminders: RemindersIn | None = omitted()
-
-
-class TodoPublic(BaseModel):
+class TodoPublic(Shown, TodoShown):
     """A todo."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
-
-    id: UUID
-    title: str
-    description: str | None
-    due_at: datetime | None
-    completed: bool
-    completed_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
-    version: int = Field(description="goes up with every change; the ETag holds it")
+    model_config = {"json_schema_extra": {"examples": [_EXAMPLE]}}
 
 
 class TodoPage(BaseModel):
@@ -105,10 +85,11 @@ class TodoListQuery(BaseModel):
     summary="Add a todo",
     responses={**one_todo(201), **problems(401, 413, 415, 422)},
 )
-async def create_todo(body: TodoCreate, user: CurrentUser, todos: Todos, request: Request) -> Response:
+async def create_todo(body: TodoCreate, user: CurrentUser, changes: Changes, request: Request) -> Response:
     """The answer's `Location` is the new todo's address."""
-    todo = await todos.create(user, **_fields(body))
-    return todo_answer(todo, status=201, location=f"{request.scope.get('root_path', '')}/todos/{todo.id}")
+    async with changes.transaction() as transaction:
+        todo = await TodoService(transaction).create(user, _fields(body))
+    return todo_answer(todo, status=201, location=f"{request.scope.get('root_path', '')}/todos/{todo['id']}")
 
 
 @router.get(
@@ -159,16 +140,19 @@ async def read_todo(todo_id: TodoId, user: CurrentUser, browser: Browser, known:
     responses={**one_todo(200), **problems(401, 404, 412, 413, 415, 422)},
 )
 async def update_todo(
-    todo_id: TodoId, body: TodoPatch, user: CurrentUser, todos: Todos, expected: ExpectedVersions
+    todo_id: TodoId, body: TodoPatch, user: CurrentUser, changes: Changes, expected: ExpectedVersions
 ) -> Response:
     """Changes only what is sent; `{}` changes nothing. With `If-Match`, 412 if it has changed since."""
-    return todo_answer(await todos.update(user, todo_id, _fields(body), expected_versions=expected))
+    async with changes.transaction() as transaction:
+        todo = await TodoService(transaction).update(user, todo_id, _fields(body), expected_versions=expected)
+    return todo_answer(todo)
 
 
 @router.delete("/{todo_id}", status_code=204, summary="Delete a todo", responses=problems(401, 404, 412, 422))
-async def delete_todo(todo_id: TodoId, user: CurrentUser, todos: Todos, expected: ExpectedVersions) -> None:
+async def delete_todo(todo_id: TodoId, user: CurrentUser, changes: Changes, expected: ExpectedVersions) -> None:
     """For good. With `If-Match`, 412 if it has changed since."""
-    await todos.delete(user, todo_id, expected_versions=expected)
+    async with changes.transaction() as transaction:
+        await TodoService(transaction).delete(user, todo_id, expected_versions=expected)
 
 
 @router.post(
@@ -177,9 +161,11 @@ async def delete_todo(todo_id: TodoId, user: CurrentUser, todos: Todos, expected
     summary="Mark a todo as done",
     responses={**one_todo(200), **problems(401, 404, 422)},
 )
-async def complete_todo(todo_id: TodoId, user: CurrentUser, todos: Todos) -> Response:
+async def complete_todo(todo_id: TodoId, user: CurrentUser, changes: Changes) -> Response:
     """Idempotent: completing a completed todo changes nothing and keeps its first completion time."""
-    return todo_answer(await todos.complete(user, todo_id))
+    async with changes.transaction() as transaction:
+        todo = await TodoService(transaction).complete(user, todo_id)
+    return todo_answer(todo)
 
 
 @router.post(
@@ -188,6 +174,8 @@ async def complete_todo(todo_id: TodoId, user: CurrentUser, todos: Todos) -> Res
     summary="Mark a todo as not done",
     responses={**one_todo(200), **problems(401, 404, 422)},
 )
-async def reopen_todo(todo_id: TodoId, user: CurrentUser, todos: Todos) -> Response:
+async def reopen_todo(todo_id: TodoId, user: CurrentUser, changes: Changes) -> Response:
     """Idempotent: reopening an open todo changes nothing."""
-    return todo_answer(await todos.reopen(user, todo_id))
+    async with changes.transaction() as transaction:
+        todo = await TodoService(transaction).reopen(user, todo_id)
+    return todo_answer(todo)

@@ -1,8 +1,13 @@
-"""The engine, the session factory and the pool for hot reads; built by whoever starts the process, no globals."""
+"""The ways to PostgreSQL: plain connections for what is hot, sessions for the rest; built by whoever starts a process.
+
+What is hot sends static statements on plain connections: reads by `StatementPool.fetch`, changes by
+`StatementPool.transaction`. What is not, uses a session of SQLAlchemy and the models.
+"""
 
 import asyncio
-from contextlib import suppress
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Protocol
 
 import asyncpg
 from sqlalchemy import CheckConstraint, DateTime, MetaData, event
@@ -112,21 +117,80 @@ def _limits(settings: DatabaseSettings) -> dict[str, str]:
     }
 
 
+class Statements(Protocol):
+    """Where static statements are sent: the pool (each its own transaction), a transaction, a connection."""
+
+    async def fetch(self, statement: str, /, *parameters: object) -> list[asyncpg.Record]:
+        """All rows."""
+
+    async def fetchrow(self, statement: str, /, *parameters: object) -> asyncpg.Record | None:
+        """The first row, if any."""
+
+
+class Transaction:
+    """Statements on one connection that are committed together: `begin`, or the first statement, opens it.
+
+    A change of a single statement needs neither BEGIN nor COMMIT, which are a way to PostgreSQL each: `alone` sends it
+    as a transaction of its own, unless this one has begun.
+    """
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+        self._begun = False
+        self._committed = False
+
+    async def begin(self) -> None:
+        """Open it, if that has not been done."""
+        if self._committed:
+            raise RuntimeError("a statement was sent alone: it is committed, and nothing can be added to it")
+        if not self._begun:
+            await self._connection.execute("BEGIN")
+            self._begun = True
+
+    async def fetch(self, statement: str, /, *parameters: object) -> list[asyncpg.Record]:
+        """All rows."""
+        await self.begin()
+        rows: list[asyncpg.Record] = await self._connection.fetch(statement, *parameters)
+        return rows
+
+    async def fetchrow(self, statement: str, /, *parameters: object) -> asyncpg.Record | None:
+        """The first row, if any."""
+        await self.begin()
+        return await self._connection.fetchrow(statement, *parameters)
+
+    async def alone(self, statement: str, /, *parameters: object) -> asyncpg.Record | None:
+        """The first row, if any, of the only statement of this change."""
+        if self._begun:
+            return await self._connection.fetchrow(statement, *parameters)
+        self._committed = True
+        return await self._connection.fetchrow(statement, *parameters)
+
+    async def commit(self) -> None:
+        """End it, and keep what it wrote."""
+        if self._begun:
+            await self._connection.execute("COMMIT")
+
+    async def roll_back(self) -> None:
+        """End it, and leave everything as it was."""
+        if self._begun and not self._connection.is_closed():
+            await self._connection.execute("ROLLBACK")
+
+
 class StatementPool:
-    """Plain asyncpg connections for static statements, each its own transaction: no ORM session, no BEGIN.
+    """Plain asyncpg connections for static statements: no ORM session.
 
     asyncpg's own pool is not used: it costs twice as much as the statement itself, and under load it does not serve in
     the order of asking, so that the unlucky wait ten times as long as the median. Here a semaphore does.
     """
 
-    def __init__(self, settings: DatabaseSettings) -> None:
+    def __init__(self, settings: DatabaseSettings, size: int | None = None) -> None:
         self._settings = settings
         self._timeout = settings.pool_timeout_seconds
-        self._slots = asyncio.Semaphore(settings.statement_pool_size)
+        self._slots = asyncio.Semaphore(settings.statement_pool_size if size is None else size)
         self._idle: list[asyncpg.Connection] = []
         self._open: set[asyncpg.Connection] = set()
 
-    async def fetch(self, statement: str, *parameters: object) -> list[asyncpg.Record]:
+    async def fetch(self, statement: str, /, *parameters: object) -> list[asyncpg.Record]:
         """All rows. UUIDs come as text, which is what answers are made of.
 
         Raises:
@@ -143,7 +207,7 @@ class StatementPool:
         finally:
             self._give_back(connection)
 
-    async def fetchrow(self, statement: str, *parameters: object) -> asyncpg.Record | None:
+    async def fetchrow(self, statement: str, /, *parameters: object) -> asyncpg.Record | None:
         """The first row, if any.
 
         Raises:
@@ -151,6 +215,30 @@ class StatementPool:
         """
         rows = await self.fetch(statement, *parameters)
         return rows[0] if rows else None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A change: committed as the block ends, and undone if it raises.
+
+        Raises:
+            Unavailable: no connection was free in time.
+        """
+        connection = await self._take()
+        transaction = Transaction(connection)
+        try:
+            yield transaction
+            await transaction.commit()
+        except asyncio.CancelledError:
+            connection.terminate()  # as above; the server undoes what was not committed
+            raise
+        except BaseException:
+            try:
+                await transaction.roll_back()
+            except BaseException:  # the first error is the one to tell
+                connection.terminate()
+            raise
+        finally:
+            self._give_back(connection)
 
     async def _take(self) -> asyncpg.Connection:
         if self._slots.locked():
@@ -208,10 +296,11 @@ class Database:
 
     def __init__(self, settings: DatabaseSettings) -> None:
         self.settings = settings
+        sessions = max(1, settings.pool_size // 2)
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
             async_creator=lambda: connect(settings),
-            pool_size=settings.pool_size,
+            pool_size=sessions,
             max_overflow=0,
             pool_timeout=settings.pool_timeout_seconds,
             pool_use_lifo=True,
@@ -220,10 +309,13 @@ class Database:
         event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
         self.sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False, autoflush=False)
         self.statements = StatementPool(settings)
+        # Apart from the reads, none of which then waits behind a change that waits for a lock.
+        self.changes = StatementPool(settings, max(1, settings.pool_size - sessions))
 
     async def close(self) -> None:
-        """Close both pools; nobody waits for a server that does not answer."""
+        """Close all pools; nobody waits for a server that does not answer."""
         await self.statements.close()
+        await self.changes.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(2):
                 await self.engine.dispose()
@@ -233,6 +325,12 @@ def _refuse_closed(dbapi_connection: Any, *_: object) -> None:
     # asyncpg knows at once when the server closed the socket: asking it is free, where a pre-ping costs a round trip.
     if dbapi_connection.driver_connection.is_closed():
         raise DisconnectionError
+
+
+async def plain_connection(session: AsyncSession) -> asyncpg.Connection:
+    """The session's own connection, for static statements in its transaction. The session must have sent one."""
+    raw = await (await session.connection()).get_raw_connection()
+    return raw.driver_connection
 
 
 async def migration_revision(statements: StatementPool | asyncpg.Connection) -> str | None:

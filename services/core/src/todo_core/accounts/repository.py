@@ -18,11 +18,13 @@ _LIST_VERSION = (
     "SELECT change_seq || '-' || (extract(epoch FROM changed_at) * 1000000)::bigint"
     " FROM accounts WHERE id = $1 AND auth_version = $2"
 )
-_BEGIN_CHANGE = text(
+_RAISE_COUNTER = (
     "UPDATE accounts SET change_seq = change_seq + 1,"
     " changed_at = greatest(clock_timestamp(), changed_at + interval '1 microsecond')"
-    " WHERE id = :id AND auth_version = :auth_version RETURNING changed_at"
 )
+BEGIN_CHANGE = f"{_RAISE_COUNTER} WHERE id = $1 AND auth_version = $2 RETURNING id, changed_at"
+"""What `AccountRepository.begin_change` does, to head a static statement: its parameters are the principal's."""
+_BEGIN_CHANGE = text(f"{_RAISE_COUNTER} WHERE id = :id AND auth_version = :auth_version RETURNING changed_at")
 _TAKE_ADDRESS = text(
     "INSERT INTO mailed_addresses AS m (digest, mailed_at) VALUES (:digest, clock_timestamp())"
     " ON CONFLICT (digest) DO UPDATE SET mailed_at = excluded.mailed_at"

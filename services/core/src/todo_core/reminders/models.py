@@ -16,7 +16,7 @@ from todo_core.ids import new_id
 class RemindedTodo:
     """What the rules of reminders need to know of a todo, as it is after the change that they follow."""
 
-    id: UUID
+    id: UUID | str
     owner_id: UUID
     due_at: datetime | None
     completed: bool

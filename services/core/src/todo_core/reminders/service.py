@@ -1,64 +1,29 @@
 """The rules of reminders: which a todo has, when each is due, and what a change does to those that exist."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
 from datetime import datetime
-from uuid import UUID
-from zoneinfo import ZoneInfo
+from uuid import UUID, uuid5
+
+import asyncpg
 
 from todo_core.errors import Fault, Invalid
-from todo_core.preferences.repository import PreferencesRepository
-from todo_core.reminders import schedule
-from todo_core.reminders.models import Delivery, DeliveryState, RemindedTodo, Reminder, ReminderState
+from todo_core.reminders.models import DeliveryState, RemindedTodo, ReminderState
+from todo_core.reminders.plan import Plan, PlannedReminder, ReminderSpec
 from todo_core.reminders.repository import ReminderRepository
-from todo_core.reminders.schedule import Offset, QuietHours
 
 MOST_REMINDERS = 10
-_WAITING = {ReminderState.SCHEDULED, ReminderState.CLAIMED}
 
 
-@dataclass(frozen=True, slots=True)
-class ReminderSpec:
-    """What a person asks for: so long before the due time, or an instant. Exactly one of the two."""
-
-    before: Offset | None = None
-    at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an account's settings make of its reminders."""
-
-    zone: ZoneInfo
-    quiet: QuietHours | None
-    defaults: tuple[Offset, ...]
-
-    def target(self, reminder: Reminder, due_at: datetime | None) -> datetime | None:
-        """The instant that was asked for; None while the todo has no due time."""
-        if reminder.at is not None:
-            return reminder.at
-        if due_at is None or reminder.before_days is None or reminder.before_seconds is None:
-            return None
-        return schedule.before(due_at, Offset(reminder.before_days, reminder.before_seconds), self.zone)
-
-    def due(self, target: datetime) -> datetime:
-        """The instant at which it goes out: the one asked for, or the end of the quiet hours that it lies in."""
-        return schedule.after_quiet_hours(target, self.quiet, self.zone)
-
-
-def shown_state(reminder: Reminder, deliveries: Sequence[Delivery]) -> ReminderState:
+def shown_state(reminder: PlannedReminder, deliveries: Sequence[asyncpg.Record]) -> ReminderState:
     """A reminder's state as people see it: `sent` once any channel has delivered, `failed` once all have given up.
 
     It is worked out rather than stored, so that settling a delivery writes one row.
     """
-    current = [delivery for delivery in deliveries if delivery.occurrence == reminder.occurrence]
-    if reminder.claimed_at is not None and any(delivery.state == DeliveryState.SENT for delivery in current):
+    current = [delivery["state"] for delivery in deliveries if delivery["occurrence"] == reminder.occurrence]
+    if reminder.claimed_at is not None and DeliveryState.SENT in current:
         return ReminderState.SENT
-    if (
-        reminder.state == ReminderState.CLAIMED
-        and current
-        and all(delivery.state == DeliveryState.DEAD for delivery in current)
-    ):
+    if reminder.state == ReminderState.CLAIMED and current and set(current) == {DeliveryState.DEAD}:
         return ReminderState.FAILED
     return ReminderState(reminder.state)
 
@@ -69,9 +34,8 @@ class ReminderService:
     `now` is always the instant of that change, by the database's clock.
     """
 
-    def __init__(self, reminders: ReminderRepository, preferences: PreferencesRepository) -> None:
+    def __init__(self, reminders: ReminderRepository) -> None:
         self._reminders = reminders
-        self._preferences = preferences
 
     async def plan_new(self, todo: RemindedTodo, specs: Sequence[ReminderSpec] | None, now: datetime) -> None:
         """Give a new todo its reminders: those asked for, or (None) the account's defaults.
@@ -79,10 +43,10 @@ class ReminderService:
         Raises:
             Invalid: one is to be at an instant that has passed.
         """
-        plan = await self._plan(todo.owner_id)
-        reminders = self._build(todo, specs, plan, now)
+        plan = await self._reminders.plan(todo.owner_id)
+        reminders = plan.build(todo, specs, now)
         if reminders:
-            await self._reminders.add(reminders)
+            await self._reminders.save(todo, reminders)
 
     async def replace(self, todo: RemindedTodo, specs: Sequence[ReminderSpec] | None, now: datetime) -> None:
         """Give a todo other reminders; None: the account's defaults again.
@@ -92,12 +56,11 @@ class ReminderService:
         Raises:
             Invalid: a new one is to be at an instant that has passed.
         """
-        plan = await self._plan(todo.owner_id)
-        existing = await self._reminders.lock_of_todo(todo.owner_id, todo.id)
-        kept: list[Reminder] = []
+        plan, existing = await self._reminders.lock(todo.owner_id, todo.id)
+        kept: list[PlannedReminder] = []
         missing: list[ReminderSpec] = []
-        for spec in self._specs(specs, plan):
-            same = next((r for r in existing if r not in kept and _is(r, spec)), None)
+        for spec in plan.specs(specs):
+            same = next((r for r in existing if r not in kept and r.is_as(spec)), None)
             if same is None:
                 missing.append(spec)
             else:
@@ -105,25 +68,19 @@ class ReminderService:
         gone = [reminder.id for reminder in existing if reminder not in kept]
         if gone:
             await self._reminders.delete(todo.owner_id, gone)
-        added = self._build(todo, missing, plan, now)
-        if added:
-            await self._reminders.add(added)
-        await self._apply(todo, kept, plan, now)
+        await self._write(todo, kept, plan.build(todo, missing, now), plan, now)
 
     async def follow(self, todo: RemindedTodo, now: datetime) -> None:
         """Move, cancel or restore a todo's reminders after its due time or its completion changed.
 
-        One that was made before there were reminders, or by a release that knew of none, gets the account's defaults.
+        One that had no due time until now gets the account's defaults.
         """
-        plan = await self._plan(todo.owner_id)
-        reminders = await self._reminders.lock_of_todo(todo.owner_id, todo.id)
-        if not todo.own_reminders and all(reminder.before_days is None for reminder in reminders):
-            added = self._build(todo, None, plan, now)
-            if added:
-                await self._reminders.add(added)
-        await self._apply(todo, reminders, plan, now)
+        plan, reminders = await self._reminders.lock(todo.owner_id, todo.id)
+        lacks_defaults = not todo.own_reminders and all(reminder.before_days is None for reminder in reminders)
+        added = plan.build(todo, None, now) if lacks_defaults and todo.due_at is not None else []
+        await self._write(todo, reminders, added, plan, now)
 
-    async def snooze(self, todo: RemindedTodo, until: datetime, now: datetime) -> Reminder:
+    async def snooze(self, todo: RemindedTodo, until: datetime, now: datetime) -> PlannedReminder:
         """Remind once more, at an instant.
 
         Raises:
@@ -131,20 +88,13 @@ class ReminderService:
         """
         if todo.completed:
             raise Invalid(Fault("completed", "snooze_done"))
-        existing = await self._reminders.lock_of_todo(todo.owner_id, todo.id)
+        plan, existing = await self._reminders.lock(todo.owner_id, todo.id)
         if sum(reminder.state == ReminderState.SCHEDULED for reminder in existing) >= 2 * MOST_REMINDERS:
             raise Invalid(Fault("until", "too_many_reminders", {"most": 2 * MOST_REMINDERS}))
         if until <= now:
             raise Invalid(Fault("until", "past"))
-        plan = await self._plan(todo.owner_id)
-        reminder = Reminder(
-            account_id=todo.owner_id,
-            todo_id=todo.id,
-            at=until,
-            remind_at=plan.due(until),
-            state=ReminderState.SCHEDULED,
-        )
-        await self._reminders.add([reminder])
+        reminder = PlannedReminder(at=until, remind_at=plan.due(until), state=ReminderState.SCHEDULED)
+        await self._reminders.save(todo, [reminder])
         return reminder
 
     async def replan_account(self, owner_id: UUID, now: datetime, *, defaults_changed: bool) -> None:
@@ -152,89 +102,47 @@ class ReminderService:
 
         What is due by the new settings already is not lost, it goes out now.
         """
-        plan = await self._plan(owner_id)
         if defaults_changed:
             for todo in await self._reminders.todos_with_default_reminders(owner_id):
                 await self.replace(todo, None, now)
-        for reminder, due_at in await self._reminders.lock_scheduled(owner_id):
-            target = plan.target(reminder, due_at)
-            if target is not None:
-                reminder.remind_at = plan.due(target)
-        await self._reminders.save()
-
-    async def of_todo(self, owner_id: UUID, todo_id: UUID) -> list[tuple[Reminder, list[Delivery]]]:
-        """The todo's reminders with their deliveries, by time."""
-        return await self._reminders.with_deliveries(owner_id, todo_id)
-
-    async def _plan(self, owner_id: UUID) -> Plan:
-        preferences, timezone = await self._preferences.with_timezone(owner_id)
-        quiet = None
-        if preferences.quiet_start is not None and preferences.quiet_end is not None:
-            quiet = QuietHours(preferences.quiet_start, preferences.quiet_end)
-        return Plan(ZoneInfo(timezone), quiet, tuple(Offset.parse(text) for text in preferences.default_reminders))
-
-    @staticmethod
-    def _specs(specs: Sequence[ReminderSpec] | None, plan: Plan) -> Sequence[ReminderSpec]:
-        return [ReminderSpec(before=offset) for offset in plan.defaults] if specs is None else specs
-
-    def _build(
-        self, todo: RemindedTodo, specs: Sequence[ReminderSpec] | None, plan: Plan, now: datetime
-    ) -> list[Reminder]:
-        past = [index for index, spec in enumerate(specs or ()) if spec.at is not None and spec.at <= now]
-        if past:
-            raise Invalid(*(Fault(f"reminders.{index}.at", "past") for index in past))
-        reminders = [
-            Reminder(
-                account_id=todo.owner_id,
-                todo_id=todo.id,
-                before_days=spec.before.days if spec.before else None,
-                before_seconds=spec.before.seconds if spec.before else None,
-                at=spec.at,
-                state=ReminderState.CANCELLED,
-            )
-            for spec in self._specs(specs, plan)
+        plan = await self._reminders.plan(owner_id)
+        moved = [
+            (reminder.id, plan.due(target))
+            for reminder, due_at in await self._reminders.lock_scheduled(owner_id)
+            if (target := plan.target(reminder, due_at)) is not None
         ]
-        for reminder in reminders:
-            _follow(reminder, todo, plan, now)
-        return reminders
+        if moved:
+            await self._reminders.move(owner_id, moved)
 
-    async def _apply(self, todo: RemindedTodo, reminders: Sequence[Reminder], plan: Plan, now: datetime) -> None:
-        outdated = [reminder.id for reminder in reminders if _follow(reminder, todo, plan, now)]
-        await self._reminders.save()
+    async def of_todo(self, todo: RemindedTodo) -> list[tuple[PlannedReminder, list[asyncpg.Record]]]:
+        """The todo's reminders with their deliveries, by time.
+
+        The defaults that one without a due time would have are not stored, and are shown as they are now.
+        """
+        found = await self._reminders.with_deliveries(todo.owner_id, todo.id)
+        if todo.due_at is None and not todo.own_reminders and all(r.before_days is None for r, _ in found):
+            for offset in (await self._reminders.plan(todo.owner_id)).defaults:
+                shown = PlannedReminder(offset.days, offset.seconds, id=uuid5(UUID(str(todo.id)), str(offset)))
+                found.append((shown, []))
+        return found
+
+    async def _write(
+        self,
+        todo: RemindedTodo,
+        existing: Sequence[PlannedReminder],
+        added: Sequence[PlannedReminder],
+        plan: Plan,
+        now: datetime,
+    ) -> None:
+        changed = list(added)
+        outdated = []
+        for reminder in existing:
+            before = copy(reminder)
+            if reminder.follow(todo, plan, now):
+                outdated.append(reminder.id)
+            if reminder != before:
+                changed.append(reminder)
+        if changed:
+            await self._reminders.save(todo, changed)
         if outdated:
             await self._reminders.cancel_deliveries(outdated)
-
-
-def _is(reminder: Reminder, spec: ReminderSpec) -> bool:
-    if spec.before is not None:
-        return (reminder.before_days, reminder.before_seconds) == (spec.before.days, spec.before.seconds)
-    return reminder.at == spec.at
-
-
-def _follow(reminder: Reminder, todo: RemindedTodo, plan: Plan, now: datetime) -> bool:
-    """Bring one reminder into line with its todo. True if what was on its way for it no longer counts."""
-    target = plan.target(reminder, todo.due_at)
-    if todo.completed or target is None:
-        waiting = reminder.state in _WAITING
-        if waiting or (target is None and reminder.state == ReminderState.SKIPPED):
-            reminder.state = ReminderState.CANCELLED
-        reminder.remind_at = plan.due(target) if target is not None else None
-        return waiting
-    remind_at = plan.due(target)
-    if remind_at == reminder.remind_at and reminder.state != ReminderState.CANCELLED:
-        return False
-    # One that was put off by quiet hours, cancelled and restored is still ahead, though its own time has gone.
-    ahead = target > now or (remind_at == reminder.remind_at and remind_at > now)
-    reminder.remind_at = remind_at
-    if reminder.claimed_at is not None and ahead:
-        # It went out, or might have: what comes now is another occurrence, with delivery ids of its own.
-        reminder.occurrence += 1
-        reminder.claimed_at = None
-    elif reminder.claimed_at is not None:
-        # Moved or reopened into the past after it went out: nothing more to say.
-        was_claimed = reminder.state == ReminderState.CLAIMED
-        reminder.state = ReminderState.SKIPPED
-        return was_claimed
-    moved = reminder.state in _WAITING
-    reminder.state = ReminderState.SCHEDULED if ahead else ReminderState.SKIPPED
-    return moved

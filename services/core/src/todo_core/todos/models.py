@@ -1,4 +1,8 @@
-"""A todo, as stored."""
+"""A todo: what a person writes of it, what people see of it, and as it is stored.
+
+A field that people write is declared once, in `TodoFields`. The table, the columns of every statement, the rules, the
+bodies of requests and the answers follow from it.
+"""
 
 from datetime import datetime
 from typing import ClassVar
@@ -9,9 +13,7 @@ from sqlmodel import Field, SQLModel
 
 from todo_core.database import Instant, readable
 from todo_core.ids import new_id
-
-TITLE_LENGTH = 200
-DESCRIPTION_LENGTH = 10_000
+from todo_core.values import DESCRIPTION_LENGTH, TITLE_LENGTH, Description, Timestamp, Title
 
 
 class Bytewise(String):
@@ -23,7 +25,35 @@ class Bytewise(String):
         super().__init__(collation="C")
 
 
-class Todo(SQLModel, table=True):
+class TodoFields(SQLModel):
+    """What a person writes of a todo. A field without a default is required; None as one means that null clears it."""
+
+    title: Title = Field(sa_type=String)
+    description: Description | None = Field(default=None, sa_type=String)
+    due_at: Timestamp | None = Field(default=None, sa_type=Instant)
+
+
+class _Key(SQLModel):
+    id: UUID = Field(default_factory=new_id, primary_key=True)
+
+
+class TodoShown(TodoFields, _Key):
+    """A todo as people see it, in this order."""
+
+    completed: bool = Field(
+        default=None, sa_column_args=(Computed("completed_at IS NOT NULL", persisted=True),), nullable=False
+    )
+    completed_at: datetime | None = Field(default=None, sa_type=Instant)
+    created_at: datetime = Field(sa_type=Instant)
+    updated_at: datetime = Field(sa_type=Instant)
+    version: int = Field(
+        default=1,
+        sa_column_kwargs={"server_default": text("1")},
+        description="goes up with every change; the ETag holds it",
+    )
+
+
+class Todo(TodoShown, table=True):
     """Something to do."""
 
     __tablename__ = "todos"
@@ -33,7 +63,7 @@ class Todo(SQLModel, table=True):
         CheckConstraint("version >= 1", name="version_positive"),
         readable("due_at"),
         # One index a sort key. `completed` stands before the key, so each serves its sort filtered and, as the merge
-        # of its two halves, unfiltered: see queries.py.
+        # of its two halves, unfiltered: see the statements in queries.py.
         Index(None, "owner_id", "completed", "created_at", "id"),
         Index(None, "owner_id", "completed", "due_at", "id"),
         Index(None, "owner_id", "completed", "updated_at", "id"),
@@ -42,9 +72,7 @@ class Todo(SQLModel, table=True):
     # What PostgreSQL computes comes back with each INSERT and UPDATE, not with a SELECT after it.
     __mapper_args__: ClassVar[dict[str, object]] = {"eager_defaults": True}
 
-    id: UUID = Field(default_factory=new_id, primary_key=True)
     owner_id: UUID = Field(foreign_key="accounts.id", ondelete="CASCADE")
-    title: str
     title_key: str = Field(
         default=None,
         sa_type=Bytewise,
@@ -52,14 +80,10 @@ class Todo(SQLModel, table=True):
         nullable=False,
     )
     """What titles are sorted by: bytes, ASCII letters regardless of case. The same on every server and version."""
-    description: str | None = None
-    due_at: datetime | None = Field(default=None, sa_type=Instant)
-    completed: bool = Field(
-        default=None, sa_column_args=(Computed("completed_at IS NOT NULL", persisted=True),), nullable=False
-    )
-    completed_at: datetime | None = Field(default=None, sa_type=Instant)
-    created_at: datetime = Field(sa_type=Instant)
-    updated_at: datetime = Field(sa_type=Instant)
     own_reminders: bool = Field(default=False, sa_column_kwargs={"server_default": text("false")})
     """Whether its reminders were set for it alone; else it has its account's default ones."""
-    version: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
+
+
+WRITTEN = tuple(TodoFields.model_fields)
+COLUMNS = tuple(TodoShown.model_fields)
+DEFAULTS = {name: field.get_default() for name, field in TodoFields.model_fields.items() if not field.is_required()}

@@ -11,12 +11,10 @@ from functools import lru_cache
 from typing import Literal, get_args
 
 from todo_core.paging import Place
+from todo_core.todos.models import COLUMNS
 
 SortName = Literal["created_at", "-created_at", "due_at", "-due_at", "updated_at", "-updated_at", "title", "-title"]
 SORT_NAMES: tuple[str, ...] = get_args(SortName)
-
-COLUMNS = "id, title, description, due_at, completed, completed_at, created_at, updated_at, version"
-"""A todo as people see it, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +96,12 @@ def page_statement(
     # Each half is ordered and cut off by itself: PostgreSQL cannot push either into a branch of a UNION ALL.
     # S608, here and below: nothing but the constants above goes into the text.
     selects = " UNION ALL ".join(
-        f"(SELECT {_qualified('t')}, {column} AS sort_key FROM todos t"  # noqa: S608
+        f"(SELECT {qualified('t')}, {column} AS sort_key FROM todos t"  # noqa: S608
         f" WHERE {' AND '.join([*conditions, half])} ORDER BY {order} LIMIT {limit})"
         for half in halves
     )
     return (
-        f"SELECT {_qualified('p')}, p.sort_key"  # noqa: S608
+        f"SELECT {qualified('p')}, p.sort_key"  # noqa: S608
         f" FROM accounts a LEFT JOIN ({selects}) p ON true"
         f" WHERE a.id = $1 AND a.auth_version = $2"
         f" ORDER BY p.sort_key {direction}, p.id {direction} LIMIT {limit}"
@@ -119,5 +117,6 @@ def page_parameters(query: ListQuery, place: Place | None, *, without_key: bool)
     return parameters
 
 
-def _qualified(alias: str) -> str:
-    return ", ".join(f"{alias}.{column}" for column in COLUMNS.split(", "))
+def qualified(alias: str) -> str:
+    """A todo's columns as people see them, of a table by this name."""
+    return ", ".join(f"{alias}.{column}" for column in COLUMNS)

@@ -1,29 +1,53 @@
-"""Every statement on todos: the hot reads on plain connections, everything else in the request's transaction."""
+"""Every statement on todos: static, on plain connections, with just the columns that are answered with."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import delete, select
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
+from todo_core.accounts.repository import BEGIN_CHANGE
 from todo_core.accounts.tokens import Principal
-from todo_core.database import StatementPool
+from todo_core.database import Statements, Transaction
+from todo_core.ids import new_id
 from todo_core.paging import Place
-from todo_core.todos.models import Todo
-from todo_core.todos.queries import COLUMNS, ListQuery, Sort, page_parameters, page_statement
+from todo_core.todos.models import WRITTEN
+from todo_core.todos.queries import ListQuery, Sort, page_parameters, page_statement, qualified
 
+# S608: nothing but names of columns goes into the texts.
 _ONE = (
-    f"SELECT {', '.join('t.' + name for name in COLUMNS.split(', '))}"  # noqa: S608
+    f"SELECT {qualified('t')}, t.own_reminders"  # noqa: S608
     " FROM accounts a LEFT JOIN todos t ON t.owner_id = a.id AND t.id = $3"
     " WHERE a.id = $1 AND a.auth_version = $2"
 )
+# $1 and $2 are the principal's, as in `BEGIN_CHANGE`: the account is locked first, and its instant is the change's.
+# Whoever waits for that lock goes on with the todo as the change before has left it: PostgreSQL looks again at a row
+# that is locked or updated. Another row would be as old as the statement: hence what reminders need is read by a
+# statement after this one.
+_CREATE = (
+    f"WITH change AS ({BEGIN_CHANGE})"  # noqa: S608
+    f" INSERT INTO todos AS t (owner_id, created_at, updated_at, id, completed_at, own_reminders, {', '.join(WRITTEN)})"
+    " SELECT id, changed_at, changed_at, $3, CASE WHEN $4::boolean THEN changed_at END, $5,"
+    f" {', '.join(f'${number}' for number, _ in enumerate(WRITTEN, 6))} FROM change RETURNING {qualified('t')}"
+)
+_LOCK = (
+    f"WITH change AS ({BEGIN_CHANGE})"  # noqa: S608
+    f" SELECT {qualified('t')}, t.own_reminders, change.changed_at FROM change"
+    " JOIN todos t ON t.owner_id = change.id AND t.id = $3 FOR UPDATE OF t"
+)
+_WRITE = (
+    "UPDATE todos t SET version = $3, updated_at = $4, completed_at = $5, own_reminders = $6,"  # noqa: S608
+    f" {', '.join(f'{name} = ${number}' for number, name in enumerate(WRITTEN, 7))} WHERE owner_id = $1 AND id = $2"
+    f" RETURNING {qualified('t')}, EXISTS (SELECT FROM reminders WHERE todo_id = t.id) AS has_reminders"
+)
+_DELETE = "DELETE FROM todos WHERE owner_id = $1 AND id = $2"
+_ACCOUNT_STANDS = "SELECT FROM accounts WHERE id = $1 AND auth_version = $2"
 
 
 class TodoReads:
     """The hot reads. Each checks in its one statement that the account still stands behind the token."""
 
-    def __init__(self, reads: StatementPool) -> None:
+    def __init__(self, reads: Statements) -> None:
         self._reads = reads
 
     async def page(self, owner: Principal, query: ListQuery, place: Place | None) -> list[asyncpg.Record] | None:
@@ -67,31 +91,45 @@ class TodoReads:
         return [] if rows[0]["id"] is None else rows
 
     async def one(self, owner: Principal, todo_id: UUID) -> asyncpg.Record | None:
-        """The todo's columns, all null if there is no such todo of this owner; None if the account is gone."""
+        """The todo's columns and `own_reminders`, all null if there is no such todo; None if the account is gone."""
         return await self._reads.fetchrow(_ONE, owner.id, owner.auth_version, todo_id)
 
 
 class TodoRepository:
-    """Writes, by the models."""
+    """Writes, in the transaction of the change."""
 
-    def __init__(self, session: AsyncSession) -> None:
-        self._session = session
+    def __init__(self, transaction: Transaction) -> None:
+        self._transaction = transaction
 
-    async def save(self, todo: Todo) -> None:
-        """Insert it, or write what changed."""
-        self._session.add(todo)
-        await self._session.flush()
+    async def create(
+        self, owner: Principal, fields: Mapping[str, object], *, completed: bool, own_reminders: bool, alone: bool
+    ) -> asyncpg.Record | None:
+        """Lock the account and insert a todo; None if the account is gone. `alone`: that is the whole change."""
+        send = self._transaction.alone if alone else self._transaction.fetchrow
+        written = (fields[name] for name in WRITTEN)
+        return await send(_CREATE, owner.id, owner.auth_version, new_id(), completed, own_reminders, *written)
 
-    async def get(self, owner_id: UUID, todo_id: UUID) -> Todo | None:
-        """The owner's todo."""
-        statement = select(Todo).where(col(Todo.owner_id) == owner_id, col(Todo.id) == todo_id)
-        return (await self._session.execute(statement)).scalar_one_or_none()
+    async def lock(self, owner: Principal, todo_id: UUID) -> asyncpg.Record | None:
+        """Lock the account, then the todo; None if either is not there.
 
-    async def lock(self, owner_id: UUID, todo_id: UUID) -> Todo | None:
-        """The owner's todo, locked until the transaction ends."""
-        statement = select(Todo).where(col(Todo.owner_id) == owner_id, col(Todo.id) == todo_id).with_for_update()
-        return (await self._session.execute(statement)).scalar_one_or_none()
+        The row has the columns of a todo, `own_reminders`, and `changed_at`: the instant of this change.
+        """
+        return await self._transaction.fetchrow(_LOCK, owner.id, owner.auth_version, todo_id)
 
-    async def delete(self, owner_id: UUID, todo_id: UUID) -> None:
+    async def account_stands(self, owner: Principal) -> bool:
+        """Whether the account is there, and the token good."""
+        return await self._transaction.fetchrow(_ACCOUNT_STANDS, owner.id, owner.auth_version) is not None
+
+    async def write(
+        self, owner: Principal, todo: Mapping[str, object], *, version: int, updated_at: datetime
+    ) -> asyncpg.Record:
+        """Write the owner's locked todo. The row has the columns of a todo and `has_reminders`."""
+        fixed = (version, updated_at, todo["completed_at"], todo["own_reminders"])
+        written = (todo[name] for name in WRITTEN)
+        row = await self._transaction.fetchrow(_WRITE, owner.id, todo["id"], *fixed, *written)
+        assert row is not None  # noqa: S101 - it is locked
+        return row
+
+    async def delete(self, owner: Principal, todo_id: UUID) -> None:
         """Remove the owner's todo."""
-        await self._session.execute(delete(Todo).where(col(Todo.owner_id) == owner_id, col(Todo.id) == todo_id))
+        await self._transaction.fetch(_DELETE, owner.id, todo_id)

@@ -1,6 +1,6 @@
 """The rules of todos."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,15 +8,20 @@ from uuid import UUID
 
 import asyncpg
 
-from todo_core.accounts.repository import AccountRepository
 from todo_core.accounts.tokens import Principal
+from todo_core.database import Statements, Transaction
 from todo_core.errors import NotFound, PreconditionFailed, Unauthenticated
 from todo_core.paging import Place, decode_cursor, encode_cursor
-from todo_core.reminders.models import Delivery, RemindedTodo, Reminder
-from todo_core.reminders.service import ReminderService, ReminderSpec
-from todo_core.todos.models import Todo
+from todo_core.reminders.models import RemindedTodo
+from todo_core.reminders.plan import PlannedReminder
+from todo_core.reminders.repository import ReminderRepository
+from todo_core.reminders.service import ReminderService
+from todo_core.todos.models import DEFAULTS, WRITTEN
 from todo_core.todos.queries import ListQuery, Sort
 from todo_core.todos.repository import TodoReads, TodoRepository
+
+_CHANGING = (*WRITTEN, "completed_at")
+"""What makes another version of a todo."""
 
 
 class TodoNotFound(NotFound):
@@ -36,8 +41,9 @@ class Page:
 class TodoBrowser:
     """Reads. They need no transaction, and are where most of the load is: no ORM on this path."""
 
-    def __init__(self, reads: TodoReads) -> None:
-        self._reads = reads
+    def __init__(self, statements: Statements) -> None:
+        self._reads = TodoReads(statements)
+        self._reminders = ReminderService(ReminderRepository(statements))
 
     async def page(self, owner: Principal, query: ListQuery, cursor: str | None) -> Page:
         """One page of the owner's todos.
@@ -70,6 +76,11 @@ class TodoBrowser:
             raise TodoNotFound
         return row
 
+    async def reminders(self, owner: Principal, todo_id: UUID) -> list[tuple[PlannedReminder, list[asyncpg.Record]]]:
+        """The todo's reminders with their deliveries, by time. Raises as `get` does."""
+        todo = await self.get(owner, todo_id)
+        return await self._reminders.of_todo(_reminded(owner, todo, todo["own_reminders"]))
+
 
 class TodoService:
     """Changes. The owner's account is locked first in each: its changes are ordered, and none can deadlock.
@@ -77,40 +88,32 @@ class TodoService:
     `expected_versions` are those that the caller has seen (If-Match); None changes whatever is there.
     """
 
-    def __init__(self, todos: TodoRepository, accounts: AccountRepository, reminders: ReminderService) -> None:
-        self._todos = todos
-        self._accounts = accounts
-        self._reminders = reminders
+    def __init__(self, transaction: Transaction) -> None:
+        self._todos = TodoRepository(transaction)
+        self._reminders = ReminderService(ReminderRepository(transaction))
 
-    async def create(
-        self,
-        owner: Principal,
-        *,
-        title: str,
-        description: str | None = None,
-        due_at: datetime | None = None,
-        completed: bool = False,
-        reminders: Sequence[ReminderSpec] | None = None,
-    ) -> Todo:
+    async def create(self, owner: Principal, fields: Mapping[str, Any]) -> asyncpg.Record:
         """Add a todo, with the reminders asked for or (None) the account's defaults.
+
+        Args:
+            owner: whose it is.
+            fields: those of `TodoFields`, `completed` and `reminders`; what is left out takes its default.
 
         Raises:
             Invalid: a reminder is to be at an instant that has passed.
             Unauthenticated: the account is gone, or the token has been ended.
         """
-        at = await self._begin(owner)
-        todo = Todo(
-            owner_id=owner.id,
-            title=title,
-            description=description,
-            due_at=due_at,
-            completed_at=at if completed else None,
-            created_at=at,
-            updated_at=at,
+        specs = fields.get("reminders")
+        written = {**DEFAULTS, **fields}
+        # Nothing is planned where nothing is due: one statement is the whole change.
+        alone = written["due_at"] is None and not specs
+        todo = await self._todos.create(
+            owner, written, completed=fields.get("completed", False), own_reminders=specs is not None, alone=alone
         )
-        todo.own_reminders = reminders is not None
-        await self._todos.save(todo)
-        await self._reminders.plan_new(_reminded(todo), reminders, at)
+        if todo is None:
+            raise Unauthenticated
+        if not alone:
+            await self._reminders.plan_new(_reminded(owner, todo, specs is not None), specs, todo["created_at"])
         return todo
 
     async def update(
@@ -120,8 +123,8 @@ class TodoService:
         changes: Mapping[str, Any],
         *,
         expected_versions: Collection[int] | None = None,
-    ) -> Todo:
-        """Change what is given of title, description, due_at, completed and reminders; what is the same stays.
+    ) -> asyncpg.Record:
+        """Change what is given of `TodoFields`, `completed` and `reminders`; what is the same stays.
 
         A todo that was completed already keeps the time when it was. Its reminders follow in the same transaction.
 
@@ -131,30 +134,43 @@ class TodoService:
             PreconditionFailed: it is at another version than those expected.
             Unauthenticated: the account is gone, or the token has been ended.
         """
-        at = await self._begin(owner)
-        todo = await self._lock(owner, todo_id, expected_versions)
-        before = (todo.title, todo.description, todo.due_at, todo.completed_at)
-        planned_for = (todo.due_at, todo.completed_at)
-        for field in ("title", "description", "due_at"):
-            if field in changes:
-                setattr(todo, field, changes[field])
-        if changes.get("completed") is True and todo.completed_at is None:
-            todo.completed_at = at
+        before = await self._lock(owner, todo_id, expected_versions)
+        at = before["changed_at"]
+        todo = dict(before) | {name: changes[name] for name in WRITTEN if name in changes}
+        if changes.get("completed") is True and todo["completed_at"] is None:
+            todo["completed_at"] = at
         elif changes.get("completed") is False:
-            todo.completed_at = None
-        if before != (todo.title, todo.description, todo.due_at, todo.completed_at):
-            todo.updated_at = at
-            todo.version += 1
-            await self._todos.save(todo)
+            todo["completed_at"] = None
         if "reminders" in changes:
-            todo.own_reminders = changes["reminders"] is not None
-            await self._reminders.replace(_reminded(todo), changes["reminders"], at)
-            await self._todos.save(todo)
-        elif planned_for != (todo.due_at, todo.completed_at):
-            await self._reminders.follow(_reminded(todo), at)
-        return todo
+            todo["own_reminders"] = changes["reminders"] is not None
+        after, has_reminders = before, True
+        if any(todo[name] != before[name] for name in _CHANGING):
+            after = await self._todos.write(owner, todo, version=before["version"] + 1, updated_at=at)
+            has_reminders = after["has_reminders"]
+        elif todo["own_reminders"] != before["own_reminders"]:
+            await self._todos.write(owner, todo, version=before["version"], updated_at=before["updated_at"])
+        reminded = _reminded(owner, after, todo["own_reminders"])
+        if "reminders" in changes:
+            await self._reminders.replace(reminded, changes["reminders"], at)
+        elif any(after[name] != before[name] for name in ("due_at", "completed_at")) and (
+            has_reminders or after["due_at"] is not None
+        ):
+            await self._reminders.follow(reminded, at)
+        return after
 
-    async def snooze(self, owner: Principal, todo_id: UUID, until: datetime | timedelta) -> Reminder:
+    async def replace(
+        self,
+        owner: Principal,
+        todo_id: UUID,
+        fields: Mapping[str, Any],
+        *,
+        expected_versions: Collection[int] | None = None,
+    ) -> asyncpg.Record:
+        """Give a todo all its fields anew: what is left out takes its default. Raises as `update` does."""
+        whole = {**DEFAULTS, "completed": False, "reminders": None, **fields}
+        return await self.update(owner, todo_id, whole, expected_versions=expected_versions)
+
+    async def snooze(self, owner: Principal, todo_id: UUID, until: datetime | timedelta) -> PlannedReminder:
         """Remind once more: at an instant, or so long from now.
 
         Raises:
@@ -162,28 +178,16 @@ class TodoService:
             Invalid: the instant has passed, or the todo is done.
             Unauthenticated: the account is gone, or the token has been ended.
         """
-        at = await self._begin(owner)
         todo = await self._lock(owner, todo_id, None)
-        return await self._reminders.snooze(_reminded(todo), at + until if isinstance(until, timedelta) else until, at)
+        at = todo["changed_at"]
+        instant = at + until if isinstance(until, timedelta) else until
+        return await self._reminders.snooze(_reminded(owner, todo, todo["own_reminders"]), instant, at)
 
-    async def reminders(self, owner: Principal, todo_id: UUID) -> list[tuple[Reminder, list[Delivery]]]:
-        """The todo's reminders with their deliveries, by time.
-
-        Raises:
-            TodoNotFound: there is no such todo, or it is someone else's.
-            Unauthenticated: the account is gone, or the token has been ended.
-        """
-        if await self._accounts.get(owner) is None:
-            raise Unauthenticated
-        if await self._todos.get(owner.id, todo_id) is None:
-            raise TodoNotFound
-        return await self._reminders.of_todo(owner.id, todo_id)
-
-    async def complete(self, owner: Principal, todo_id: UUID) -> Todo:
+    async def complete(self, owner: Principal, todo_id: UUID) -> asyncpg.Record:
         """Mark a todo as done. Raises as `update` does."""
         return await self.update(owner, todo_id, {"completed": True})
 
-    async def reopen(self, owner: Principal, todo_id: UUID) -> Todo:
+    async def reopen(self, owner: Principal, todo_id: UUID) -> asyncpg.Record:
         """Mark a todo as not done. Raises as `update` does."""
         return await self.update(owner, todo_id, {"completed": False})
 
@@ -191,24 +195,17 @@ class TodoService:
         self, owner: Principal, todo_id: UUID, *, expected_versions: Collection[int] | None = None
     ) -> None:
         """Remove a todo. Raises as `update` does."""
-        await self._begin(owner)
         await self._lock(owner, todo_id, expected_versions)
-        await self._todos.delete(owner.id, todo_id)
+        await self._todos.delete(owner, todo_id)
 
-    async def _begin(self, owner: Principal) -> datetime:
-        at = await self._accounts.begin_change(owner)
-        if at is None:
-            raise Unauthenticated
-        return at
-
-    async def _lock(self, owner: Principal, todo_id: UUID, expected_versions: Collection[int] | None) -> Todo:
-        todo = await self._todos.lock(owner.id, todo_id)
+    async def _lock(self, owner: Principal, todo_id: UUID, expected_versions: Collection[int] | None) -> asyncpg.Record:
+        todo = await self._todos.lock(owner, todo_id)
         if todo is None:
-            raise TodoNotFound
-        if expected_versions is not None and todo.version not in expected_versions:
+            raise TodoNotFound if await self._todos.account_stands(owner) else Unauthenticated
+        if expected_versions is not None and todo["version"] not in expected_versions:
             raise PreconditionFailed
         return todo
 
 
-def _reminded(todo: Todo) -> RemindedTodo:
-    return RemindedTodo(todo.id, todo.owner_id, todo.due_at, todo.completed_at is not None, todo.own_reminders)
+def _reminded(owner: Principal, todo: asyncpg.Record, own_reminders: bool) -> RemindedTodo:
+    return RemindedTodo(todo["id"], owner.id, todo["due_at"], todo["completed"], own_reminders)
