@@ -112,7 +112,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )  # the hot routes first: they are tried in order
     app.state.routers = routers
     for router in routers:
-        app.include_router(router)
+        app.router.routes.extend(router.routes)  # including it would match each of its paths a second time
     if settings.api.docs_enabled:
         docs.install(app)
     problems.install(app)

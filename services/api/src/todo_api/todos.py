@@ -11,13 +11,14 @@ from todo_api.dependencies import Browser, Changes, CurrentUser, ExpectedVersion
 from todo_api.derived import Omittable, Shown
 from todo_api.fields import QueryTimestamp
 from todo_api.openapi import NOT_MODIFIED, one_todo, problems, query_parameters
+from todo_api.prepared import HotRoute
 from todo_api.reminders import RemindersIn
-from todo_api.routing import Route, read_query
+from todo_api.routing import read_query
 from todo_core.todos.models import TodoFields, TodoShown
 from todo_core.todos.queries import ListQuery, SortName
 from todo_core.todos.service import TodoService
 
-router = APIRouter(prefix="/todos", tags=["todos"], route_class=Route)
+router = APIRouter(prefix="/todos", tags=["todos"], route_class=HotRoute)
 
 
 _EXAMPLE: JsonDict = {
@@ -36,7 +37,7 @@ _EXAMPLE: JsonDict = {
 class TodoCreate(TodoFields):
     """A new todo."""
 
-    model_config = {"extra": "forbid"}
+    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment] # SQLModel's has a type of its own
 
     completed: StrictBool = False
     reminders: RemindersIn | None = None
@@ -49,7 +50,7 @@ class TodoPatch(Omittable, TodoCreate):
 class TodoPublic(Shown, TodoShown):
     """A todo."""
 
-    model_config = {"json_schema_extra": {"examples": [_EXAMPLE]}}
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})  # type: ignore[assignment] # as above
 
 
 class TodoPage(BaseModel):
@@ -149,10 +150,11 @@ async def update_todo(
 
 
 @router.delete("/{todo_id}", status_code=204, summary="Delete a todo", responses=problems(401, 404, 412, 422))
-async def delete_todo(todo_id: TodoId, user: CurrentUser, changes: Changes, expected: ExpectedVersions) -> None:
+async def delete_todo(todo_id: TodoId, user: CurrentUser, changes: Changes, expected: ExpectedVersions) -> Response:
     """For good. With `If-Match`, 412 if it has changed since."""
     async with changes.transaction() as transaction:
         await TodoService(transaction).delete(user, todo_id, expected_versions=expected)
+    return Response(status_code=204)
 
 
 @router.post(
