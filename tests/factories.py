@@ -61,6 +61,10 @@ class Person:
         """POST, signed."""
         return await self.request("POST", path, **options)
 
+    async def put(self, path: str, **options: Any) -> httpx.Response:
+        """PUT, signed."""
+        return await self.request("PUT", path, **options)
+
     async def patch(self, path: str, **options: Any) -> httpx.Response:
         """PATCH, signed."""
         return await self.request("PATCH", path, **options)

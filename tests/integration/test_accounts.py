@@ -443,6 +443,7 @@ OPERATIONS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "/todos/{id}", {}),
     ("PATCH", "/todos/{id}", {"json": {"title": "from the beyond"}}),
     ("PATCH", "/todos/{id}", {"json": {}}),
+    ("PUT", "/todos/{id}", {"json": {"title": "from the beyond"}}),
     ("DELETE", "/todos/{id}", {}),
     ("POST", "/todos/{id}/complete", {}),
     ("POST", "/todos/{id}/reopen", {}),

@@ -85,6 +85,7 @@ async def test_without_the_cache_nothing_is_kept(run_api: RunApi, redis_url: str
 
 WRITES: list[tuple[str, str, dict[str, Any]]] = [
     ("PATCH", "", {"json": {"title": "new"}}),
+    ("PUT", "", {"json": {"title": "new"}}),
     ("DELETE", "", {}),
     ("POST", "/complete", {}),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,18 +17,23 @@ from sqlalchemy import event
 from tests.conftest import MakeDatabase, in_thread, make_settings
 from todo_core.accounts.repository import AccountReads, AccountRepository
 from todo_core.accounts.tokens import Principal
-from todo_core.database import Database, StatementPool
+from todo_core.database import Database, StatementPool, Statements, Transaction
 from todo_core.migrations import runner
 from todo_core.paging import Place
+from todo_core.reminders.models import RemindedTodo
+from todo_core.reminders.plan import PlannedReminder
+from todo_core.reminders.repository import ReminderRepository
 from todo_core.settings import DatabaseSettings
+from todo_core.todos.models import WRITTEN
 from todo_core.todos.queries import SORT_NAMES, ListQuery, Sort
-from todo_core.todos.repository import TodoReads
+from todo_core.todos.repository import TodoReads, TodoRepository
 
 Plan = dict[str, Any]
 PlanMode = Literal["force_custom_plan", "force_generic_plan"]
 
 LIMIT = 20
 OWNER = Principal(UUID("00000000-0000-7000-8000-000000000001"), 1)
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
 TODO_ID = UUID("00000000-0000-7000-8001-000000010000")
 
 ACCOUNTS = """
@@ -55,11 +60,23 @@ SELECT gen_random_uuid(), ('00000000-0000-7000-8000-' || lpad((1 + i % 500)::tex
        ('00000000-0000-7000-8002-' || lpad((i / 4)::text, 12, '0'))::uuid, sha256(i::text::bytea), now()
 FROM generate_series(1, 20000) i
 """
+PREFERENCES = "INSERT INTO preferences (account_id) SELECT id FROM accounts"
+# Each todo has one; one of the owner's ten has a delivery.
+REMINDERS = """
+INSERT INTO reminders (id, account_id, todo_id, before_days, before_seconds, remind_at, state)
+SELECT overlay(id::text placing '8003' from 20 for 4)::uuid, owner_id, id, 0, 0, due_at,
+       CASE WHEN due_at IS NULL THEN 'cancelled' ELSE 'scheduled' END
+FROM todos
+"""
+DELIVERIES = """
+INSERT INTO deliveries (id, reminder_id, occurrence, channel, endpoint_id, due_at)
+SELECT gen_random_uuid(), id, 1, 'inbox', account_id, now() FROM reminders WHERE id::text LIKE '%0'
+"""
 
 
 async def fill(url: str, *, analyze: bool) -> None:
     connection = await asyncpg.connect(url)
-    for statement in (ACCOUNTS, TODOS, REFRESH_TOKENS):
+    for statement in (ACCOUNTS, TODOS, REFRESH_TOKENS, PREFERENCES, REMINDERS, DELIVERIES):
         await connection.execute(statement)
     if analyze:
         await connection.execute("ANALYZE")
@@ -101,8 +118,21 @@ class Recorder:
         self.asked.append(Asked(statement, parameters))
         return [{"id": None}]  # an empty page of an account that is there
 
-    async def fetchrow(self, statement: str, *parameters: object) -> None:
+    async def fetchrow(self, statement: str, *parameters: object) -> Any:
         self.asked.append(Asked(statement, parameters))
+
+
+class WriteRecorder(Recorder):
+    """Stands where a transaction does; its rows are those of settings and of no reminder."""
+
+    async def fetch(self, statement: str, *parameters: object) -> list[dict[str, Any]]:
+        return [await self.fetchrow(statement, *parameters)]
+
+    async def fetchrow(self, statement: str, *parameters: object) -> dict[str, Any]:
+        await super().fetchrow(statement, *parameters)
+        return {"id": None, "default_reminders": ["PT0S"], "timezone": "UTC", "quiet_start": None, "quiet_end": None}
+
+    alone = fetchrow
 
 
 def reads(recorder: Recorder) -> tuple[TodoReads, AccountReads]:
@@ -111,8 +141,12 @@ def reads(recorder: Recorder) -> tuple[TodoReads, AccountReads]:
 
 
 def literal(value: object) -> str:
+    if value is None:
+        return "NULL"
     if isinstance(value, bool | int):
         return str(value)
+    if isinstance(value, list | tuple):
+        return "'{" + ", ".join("NULL" if item is None else f'"{item}"' for item in value) + "}'"
     if isinstance(value, bytes):
         return f"'\\x{value.hex()}'"
     return "'" + str(value).replace("'", "''") + "'"
@@ -203,6 +237,7 @@ async def asked_for(query: ListQuery, place: Place | None) -> list[Asked]:
     return recorder.asked
 
 
+OF_REMINDERS = "uq_deliveries_reminder_id_occurrence_channel_endpoint_id"
 MODES: tuple[PlanMode, ...] = ("force_custom_plan", "force_generic_plan")
 by_every_sort = pytest.mark.parametrize("sort", SORT_NAMES)
 by_every_filter = pytest.mark.parametrize("completed", [None, False, True], ids=["all", "open", "done"])
@@ -346,6 +381,34 @@ async def test_statements_within_a_transaction_read_no_table_whole(url: str, con
         "pk_accounts", "uq_accounts_username_key", "uq_accounts_email_key", "uq_refresh_tokens_token_hash",
         "ix_refresh_tokens_account_id", "ix_refresh_tokens_family_id",
     }  # fmt: skip
+
+
+@in_every_mode
+async def test_a_change_of_a_todo_reads_no_table_whole(connection: asyncpg.Connection, mode: PlanMode) -> None:
+    recorder = WriteRecorder()
+    todos = TodoRepository(cast("Transaction", recorder))
+    reminders = ReminderRepository(cast("Statements", recorder))
+    todo = {"id": TODO_ID, "completed_at": None, "own_reminders": False, **dict.fromkeys(WRITTEN), "title": "a"}
+    row_id = UUID("00000000-0000-7000-8003-000000010000")
+    new = PlannedReminder(0, 0)
+    writes: list[tuple[Coroutine[Any, Any, object], set[str]]] = [
+        (todos.create(OWNER, todo, completed=True, own_reminders=True, alone=True), {"pk_accounts"}),
+        (todos.lock(OWNER, TODO_ID), {"pk_accounts", "pk_todos"}),
+        (todos.account_stands(OWNER), {"pk_accounts"}),
+        (todos.write(OWNER, todo, version=2, updated_at=NOW), {"pk_todos", "ix_reminders_todo_id"}),
+        (todos.delete(OWNER, TODO_ID), {"pk_todos"}),
+        (reminders.plan(OWNER.id), {"pk_accounts", "pk_preferences"}),
+        (reminders.lock(OWNER.id, TODO_ID), {"pk_accounts", "pk_preferences", "ix_reminders_todo_id"}),
+        (reminders.save(RemindedTodo(TODO_ID, OWNER.id, NOW, completed=False, own_reminders=False), [new]), set()),
+        (reminders.delete(OWNER.id, [row_id]), {"pk_reminders"}),
+        (reminders.move(OWNER.id, [(row_id, NOW)]), {"pk_reminders"}),
+        (reminders.cancel_deliveries([row_id]), {OF_REMINDERS, "pk_deliveries"}),
+    ]  # fmt: skip
+    for write, expected in writes:
+        await write
+        plan = await explain(connection, recorder.asked.pop(), mode)
+        assert index_names(plan) == expected, shown(plan)
+        assert blocks(plan) <= 60, shown(plan)
 
 
 async def test_all_of_an_account_goes_without_reading_the_tables_of_others(connection: asyncpg.Connection) -> None:

@@ -157,6 +157,9 @@ async def test_todos_whose_key_stays_are_neither_skipped_nor_repeated_while_othe
         ({"cursor": ""}, "cursor", "cursor"),
         ({"cursor": "错"}, "cursor", "cursor"),
         ({"due_befor": "2026-12-01T00:00:00Z"}, "due_befor", "unknown_field"),
+        ({"skip": 20}, "skip", "use_cursor"),
+        ({"offset": 20}, "offset", "use_cursor"),
+        ({"page": 2}, "page", "use_cursor"),
     ],
 )
 async def test_a_question_that_makes_no_sense_is_refused_by_name(
@@ -165,6 +168,14 @@ async def test_a_question_that_makes_no_sense_is_refused_by_name(
     answer = await lin.get("/todos/", params=params)
     assert answer.status_code == 422
     assert [(e["in"], e["field"], e["rule"]) for e in answer.json()["errors"]] == [("query", field, rule)]
+
+
+@pytest.mark.parametrize("path", ["/todos/", "/notifications/"])
+@pytest.mark.parametrize("language", ["en", "zh"])
+async def test_who_asks_for_pages_by_offset_is_told_of_the_cursor(lin: Person, path: str, language: str) -> None:
+    answer = await lin.get(path, params={"skip": 20}, headers={"Accept-Language": language})
+    (fault,) = answer.json()["errors"]
+    assert (answer.status_code, "`cursor`" in fault["detail"], "next_cursor" in fault["detail"]) == (422, True, True)
 
 
 async def test_a_cursor_is_refused_under_another_sort_or_filter_and_taken_under_another_limit(lin: Person) -> None:

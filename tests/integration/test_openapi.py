@@ -19,7 +19,7 @@ CONTRACT = {
     "/users/me/": {"get", "patch", "delete"},
     "/token": {"post"},
     "/todos/": {"get", "post"},
-    "/todos/{todo_id}": {"get", "patch", "delete"},
+    "/todos/{todo_id}": {"get", "put", "patch", "delete"},
     "/todos/{todo_id}/complete": {"post"},
     "/todos/{todo_id}/reopen": {"post"},
     "/todos/{todo_id}/snooze": {"post"},

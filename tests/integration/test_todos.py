@@ -66,6 +66,40 @@ async def test_patch_changes_only_what_is_sent(lin: Person) -> None:
     assert answer.headers["etag"] == '"2"'
 
 
+async def test_put_replaces_a_todo_and_what_is_left_out_takes_its_default(lin: Person) -> None:
+    todo = await lin.add_todo("old", description="d", due_at="2030-01-01T00:00:00Z", completed=True, reminders=[])
+    path = f"/todos/{todo['id']}"
+    replaced = await lin.put(path, json={"title": "new", "description": "e"})
+    assert (replaced.status_code, replaced.headers["etag"]) == (200, '"2"')
+    given = {"title": "new", "description": "e", "due_at": None, "completed": False, "completed_at": None, "version": 2}
+    assert replaced.json() == {**todo, **given, "updated_at": replaced.json()["updated_at"]}
+    assert (await lin.get(path)).json() == replaced.json()
+    again = await lin.put(path, json={"title": "new", "description": "e"})
+    assert again.json() == replaced.json(), "the same once more changes nothing"
+    await lin.put(path, json={"title": "new", "due_at": "2100-01-01T00:00:00Z"})
+    (reminder,) = (await lin.get(f"{path}/reminders")).json()["items"]
+    assert (reminder["before"], reminder["state"]) == ("PT0S", "scheduled"), "the account's default one again"
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "rule"),
+    [
+        ({}, "title", "required"),
+        ({"title": None}, "title", "null"),
+        ({"title": "a", "completed": None}, "completed", "null"),
+        ({"title": "a", "version": 1}, "version", "unknown_field"),
+    ],
+)
+async def test_a_put_that_breaks_a_rule_is_refused_whole(
+    lin: Person, body: dict[str, Any], field: str, rule: str
+) -> None:
+    todo = await lin.add_todo("a")
+    answer = await lin.put(f"/todos/{todo['id']}", json=body)
+    assert answer.status_code == 422
+    assert [(e["in"], e["field"], e["rule"]) for e in answer.json()["errors"]] == [("body", field, rule)]
+    assert (await lin.get(f"/todos/{todo['id']}")).json() == todo
+
+
 async def test_patch_with_null_clears_description_and_due_date(lin: Person) -> None:
     todo = await lin.add_todo("a", description="d", due_at="2026-12-01T00:00:00Z")
     changed = (await lin.patch(f"/todos/{todo['id']}", json={"description": None, "due_at": None})).json()
@@ -192,6 +226,7 @@ VERBS: list[tuple[str, str, dict[str, Any]]] = [
     ("GET", "", {}),
     ("PATCH", "", {"json": {"title": "mine"}}),
     ("PATCH", "", {"json": {}}),
+    ("PUT", "", {"json": {"title": "mine"}}),
     ("DELETE", "", {}),
     ("POST", "/complete", {}),
     ("POST", "/reopen", {}),
@@ -238,7 +273,8 @@ async def test_a_change_with_an_outdated_etag_overwrites_nothing(lin: Person) ->
     first = await lin.patch(path, json={"title": "from my phone"}, headers={"If-Match": '"1"'})
     late = await lin.patch(path, json={"title": "from my laptop"}, headers={"If-Match": '"1"'})
     gone = await lin.delete(path, headers={"If-Match": '"1"'})
-    assert (first.status_code, late.status_code, gone.status_code) == (200, 412, 412)
+    replaced = await lin.put(path, json={"title": "all of it"}, headers={"If-Match": '"1"'})
+    assert (first.status_code, late.status_code, gone.status_code, replaced.status_code) == (200, 412, 412, 412)
     assert late.json()["code"] == "precondition_failed"
     assert (await lin.get(path)).json()["title"] == "from my phone"
     assert (await lin.patch(path, json={"title": "b"}, headers={"If-Match": 'W/"2", "9"'})).status_code == 200

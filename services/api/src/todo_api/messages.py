@@ -163,6 +163,10 @@ PROBLEMS: Mapping[str, Problem] = {
 RULES: Mapping[str, tuple[str, str]] = {
     "required": ("is required", "必填"),
     "unknown_field": ("is not a field of this request", "不是此请求的字段"),
+    "use_cursor": (
+        "is not a field of this request: for the next page, send `cursor` with the next_cursor of the page before",
+        "不是此请求的字段：请用 `cursor` 传入上一页的 next_cursor 来获取下一页",
+    ),
     "null": ("cannot be null", "不能为 null"),
     "object": ("must be an object", "必须是对象"),
     "list": ("must be a list", "必须是列表"),

@@ -50,6 +50,11 @@ _RULE_OF_ERROR_TYPE = {
 }
 """pydantic's error types that have words of ours; a type that is itself the name of a rule needs no entry."""
 
+_ACCEPTS = {"POST": "Accept-Post", "PATCH": "Accept-Patch"}
+"""The header that says what is read, by method (RFC 9110, section 12.5.1, for the others)."""
+_OFFSETS = {"skip", "offset", "page"}
+"""How other services' lists are paged."""
+
 
 class UnsupportedMediaType(AppError):
     """The body came as something that the operation does not read."""
@@ -155,7 +160,7 @@ async def _on_app_error(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, UnsupportedMediaType):
         params["expected"] = error.expected
-        headers["Accept-Post" if request.method == "POST" else "Accept-Patch"] = error.expected
+        headers[_ACCEPTS.get(request.method, "Accept")] = error.expected
     if PROBLEMS[error.code].status == HTTPStatus.UNAUTHORIZED:
         sent = "authorization" in request.headers
         # RFC 6750, section 3: no error code when no credentials came.
@@ -187,6 +192,8 @@ def _fault(item: Mapping[str, Any]) -> tuple[str, Fault]:
     place, *path = (str(part) for part in item["loc"])
     error_type = str(item["type"])
     rule = _RULE_OF_ERROR_TYPE.get(error_type, error_type if error_type in RULES else "invalid")
+    if rule == "unknown_field" and place == "query" and path[-1] in _OFFSETS:
+        rule = "use_cursor"
     if item.get("input", ...) is None and rule not in {"required", "unknown_field"}:
         rule = "null" if path else "required"
     return place, Fault(".".join(path) or place, rule, item.get("ctx") or {})

@@ -47,6 +47,10 @@ class TodoPatch(Omittable, TodoCreate):
     """What changes: only what is sent. Null clears `description` and `due_at`, and takes the default `reminders`."""
 
 
+class TodoPut(TodoCreate):
+    """A todo as it is to be: what is left out takes its default."""
+
+
 class TodoPublic(Shown, TodoShown):
     """A todo."""
 
@@ -132,6 +136,21 @@ async def read_todo(todo_id: TodoId, user: CurrentUser, browser: Browser, known:
     """With `If-None-Match`, 304 if it is still the same."""
     todo = await browser.get(user, todo_id)
     return not_modified(todo["version"]) if todo["version"] in known else todo_answer(todo)
+
+
+@router.put(
+    "/{todo_id}",
+    response_model=TodoPublic,
+    summary="Replace a todo",
+    responses={**one_todo(200), **problems(401, 404, 412, 413, 415, 422)},
+)
+async def replace_todo(
+    todo_id: TodoId, body: TodoPut, user: CurrentUser, changes: Changes, expected: ExpectedVersions
+) -> Response:
+    """What is left out takes its default, reminders too. With `If-Match`, 412 if it has changed since."""
+    async with changes.transaction() as transaction:
+        todo = await TodoService(transaction).replace(user, todo_id, _fields(body), expected_versions=expected)
+    return todo_answer(todo)
 
 
 @router.patch(
