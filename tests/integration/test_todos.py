@@ -12,8 +12,12 @@ import pytest
 from tests.factories import Api, Person
 
 TODO_FIELDS = {
-    "id", "title", "description", "due_at", "completed", "completed_at", "created_at", "updated_at", "version",
-}  # fmt: skip
+    "id",
+    "title",
+    "description",
+    "due_at",
+    *("completed", "completed_at", "created_at", "updated_at", "version"),
+}
 
 
 async def test_a_new_todo_is_open_and_answers_with_its_address_and_etag(lin: Person) -> None:

@@ -225,9 +225,8 @@ WebhookUrl = Annotated[
 
 def omitted(**options: Any) -> Any:
     """The default of a field that may be left out and may not be null; the schema shows none."""
-    return Field(default=None, json_schema_extra=drop_default, **options)
+    return Field(default=None, json_schema_extra=_drop_default, **options)
 
 
-def drop_default(schema: dict[str, Any]) -> None:
-    """For the schema of a field that may be left out and has no value then."""
+def _drop_default(schema: dict[str, Any]) -> None:
     schema.pop("default", None)

@@ -8,7 +8,7 @@ from pydantic.config import JsonDict
 
 from todo_api.answers import not_modified, page_answer, todo_answer
 from todo_api.dependencies import Browser, Changes, CurrentUser, ExpectedVersions, KnownVersions, ProcessDep, TodoId
-from todo_api.derived import Omittable, Shown
+from todo_api.derived import Omittable, Shown, example
 from todo_api.fields import QueryTimestamp
 from todo_api.openapi import NOT_MODIFIED, one_todo, problems, query_parameters
 from todo_api.prepared import HotRoute
@@ -23,9 +23,7 @@ router = APIRouter(prefix="/todos", tags=["todos"], route_class=HotRoute)
 
 _EXAMPLE: JsonDict = {
     "id": "01890000-0000-7000-8000-000000000000",
-    "title": "Buy milk",
-    "description": "Two litres, the blue one",
-    "due_at": "2026-12-01T01:00:00Z",
+    **example(TodoFields),
     "completed": False,
     "completed_at": None,
     "created_at": "2026-11-24T08:30:00.123456Z",
