@@ -1,1 +1,1 @@
-"""The door that time comes in by: Celery over `todo_core`. It brings reminders to people when they are due."""
+"""The worker: Celery processes over `todo_core` that send reminders when they are due."""

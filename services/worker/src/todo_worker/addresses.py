@@ -1,5 +1,5 @@
-"""Which addresses a webhook may reach: public ones. Checked when the connection is made, on the very address that it is
-made to, so that a name that resolves to something else the next time gains nothing."""
+"""Restricts webhooks to public addresses. The check runs when a connection is made, on the address that it is made to,
+so a name that resolves differently the next time (DNS rebinding) does not get around it."""
 
 import socket
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from todo_core.webhooks.addresses import Network, may_be_reached
 
 
 class AddressRefused(OSError):
-    """Not a public address, and not on the list of exceptions. An OSError, as connecting raises."""
+    """The address is not public and not on the list of exceptions. An OSError, as connecting raises."""
 
 
 class Guard:
-    """Says which addresses may be connected to."""
+    """Decides which addresses may be connected to."""
 
     def __init__(self, exceptions: Sequence[Network]) -> None:
         self._exceptions = tuple(exceptions)
 
     def allows(self, text: str) -> bool:
-        """Whether this address, as it stands, may be connected to."""
+        """Tell whether this IP address may be connected to."""
         try:
             address = ip_address(text.partition("%")[0])
         except ValueError:
@@ -28,10 +28,10 @@ class Guard:
         return may_be_reached(address, self._exceptions)
 
     def open_socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """The socket for one address (as `getaddrinfo` describes it), if it may be connected to.
+        """Open a socket for one address (as `getaddrinfo` describes it), if it may be connected to.
 
         Raises:
-            AddressRefused: it may not.
+            AddressRefused: the address may not be connected to.
         """
         family, kind, protocol, _, address = info
         if not self.allows(address[0]):

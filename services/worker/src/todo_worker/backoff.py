@@ -12,28 +12,28 @@ _LONGEST = 5.0
 
 
 class Backoff:
-    """Says how long to wait before the next try."""
+    """Computes how long to wait before the next try."""
 
     def __init__(self) -> None:
         self._tries = 0
 
     async def wait(self) -> None:
-        """Let some time pass, more than the time before."""
+        """Sleep, longer than the time before."""
         await asyncio.sleep(self.next_seconds())
 
     def next_seconds(self) -> float:
-        """How long it is to wait this time."""
+        """Return the next wait in seconds."""
         longest = min(_LONGEST, _FIRST * 2 ** min(self._tries, 10))
         self._tries += 1
         return random.uniform(longest / 2, longest)  # noqa: S311 - no secret
 
     def reset(self) -> None:
-        """It worked: begin anew."""
+        """Start again at the shortest wait, after a success."""
         self._tries = 0
 
     @staticmethod
     def describe(error: Exception) -> dict[str, Any]:
-        """What a log line says of it: an outage is a word, anything else is a defect and shows where."""
+        """Return the log fields of an error: one word for an outage, with the traceback for anything else, a defect."""
         if is_outage(error) or isinstance(error, Unavailable):
             return {"reason": type(error).__name__}
         return {"reason": type(error).__name__, "exc_info": error}

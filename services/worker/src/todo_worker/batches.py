@@ -1,4 +1,4 @@
-"""Many questions, one statement: what is asked while one statement is under way goes into the next."""
+"""Batches: items that arrive while one statement runs are answered by the next one together."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,7 +10,7 @@ _Answer = TypeVar("_Answer")
 
 
 class Batches(Generic[_Item, _Answer]):
-    """Gathers items, and has a function answer many at once, in their order. Made and used on one event loop."""
+    """Collects items for a function that answers many at once, in their order. Belongs to one event loop."""
 
     def __init__(
         self, answer: Callable[[Sequence[_Item]], Awaitable[Sequence[_Answer]]], *, most: int, seconds: float
@@ -22,7 +22,7 @@ class Batches(Generic[_Item, _Answer]):
         self._task: asyncio.Task[None] | None = None
 
     async def ask(self, item: _Item) -> _Answer:
-        """The answer for one item.
+        """Return the answer for one item.
 
         Raises:
             TimeoutError: the function did not answer in its time.
@@ -35,7 +35,7 @@ class Batches(Generic[_Item, _Answer]):
         return await future
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel the running batch."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -52,7 +52,7 @@ class Batches(Generic[_Item, _Answer]):
         try:
             async with asyncio.timeout(self._seconds):
                 answers = await self._answer([item for item, _ in batch])
-        except Exception as error:  # it is of those who asked
+        except Exception as error:  # raised to the callers
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)

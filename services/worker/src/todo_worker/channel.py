@@ -1,4 +1,4 @@
-"""What a way of telling a person has to be."""
+"""The interface of a channel, and the exceptions that its `send` raises."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from todo_core.reminders.dispatch import Delivery
 
 
 class Failed(Exception):
-    """It did not arrive this time; another attempt makes sense.
+    """The attempt failed; another attempt may succeed.
 
     `reason` is kept with the delivery and logged, so it names no person, address or URL.
     """
@@ -21,20 +21,20 @@ class Failed(Exception):
 
 
 class Undeliverable(Failed):
-    """It will not arrive however often it is tried."""
+    """The delivery failed for good: no further attempt can succeed."""
 
 
 class NotTried(Failed):
-    """Nothing was sent: what stands before sending did not work. It says nothing of the receiver."""
+    """A step before sending failed, so nothing was sent. It tells nothing about the receiver."""
 
 
 class NotWanted(Exception):
-    """It is not to be sent any more: its todo was completed, moved or deleted, or another worker has its lease."""
+    """The delivery must not be sent: its todo was completed, moved or deleted, or another worker has its lease."""
 
 
 @contextmanager
 def outage_fails() -> Iterator[None]:
-    """A database that does not answer in the block is a failure of this attempt; anything else is a defect."""
+    """Turn a database outage in the block into a failed attempt. Any other error is a defect and passes through."""
     try:
         yield
     except Exception as error:
@@ -44,33 +44,33 @@ def outage_fails() -> Iterator[None]:
 
 
 class Channel(Protocol):
-    """One way of telling a person.
+    """Sends deliveries in one way: by mail, to the inbox, by webhook.
 
-    A group bot or Web Push is one more of these: its endpoints are rows that the claim statement finds, and what it
-    needs to send comes with the delivery.
+    A group bot or Web Push would be another channel: the claim statement finds its endpoints in the database, and the
+    delivery carries the data that it sends.
     """
 
     name: str
-    """As in `deliveries.channel`."""
+    """The channel's name, as in `deliveries.channel`."""
     slots: int
-    """How many may be under way at once in one process."""
+    """The largest number of deliveries under way at once in one process."""
     separate_receivers: bool
-    """Whether each endpoint is a receiver of its own, which may hang while others answer."""
+    """True if each endpoint is a receiver of its own, which may hang while others answer."""
 
     async def open(self) -> None:
-        """Get ready. Nothing has to answer yet: a worker starts while everything else is down."""
+        """Prepare to send. It must not need a running database, Redis or receiver: a worker starts without them."""
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Close connections and cancel running work."""
 
     async def send(self, delivery: Delivery) -> None:
-        """Tell the person. Once it returns, the delivery counts as sent.
+        """Send one delivery. Once this returns, the delivery counts as sent.
 
-        It may be cancelled at any point, when its time is up. It may be called again for the same delivery, here or in
-        another process: after any failure, and after a success that could not be written down.
+        It may be cancelled at any point, when its time limit is reached. It may be called again for the same delivery,
+        here or in another process: after any failure, and after a success whose outcome could not be written.
 
         Raises:
-            NotWanted: it was not sent, and is not to be.
+            NotWanted: the delivery was not sent and must not be.
             Undeliverable: another attempt would be useless.
             Exception: anything else; it will be tried again.
         """

@@ -1,4 +1,4 @@
-"""The collectors of the exporter: each measures something when Prometheus asks."""
+"""The collectors of the exporter: each takes its measurement at the time of the scrape."""
 
 import os
 import socket
@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 
 
 class CertificateCollector(Collector):
-    """Measures the certificate that a TLS server shows, whether it is trusted or not."""
+    """Reads the certificate that a TLS server presents, whether it is trusted or not."""
 
     def __init__(self, address: tuple[str, int], name: str, timeout: float) -> None:
         self._address = address
@@ -24,7 +24,7 @@ class CertificateCollector(Collector):
         self._timeout = timeout
 
     def collect(self) -> Iterator[Metric]:
-        """When it ends and how long it was made to last, if it could be seen."""
+        """Yield the certificate's end and total lifetime, if it could be read."""
         success = GaugeMetricFamily(
             "todo_certificate_probe_success", "1 if the server has shown a certificate", labels=["host"]
         )
@@ -50,7 +50,7 @@ class CertificateCollector(Collector):
     def _life(self) -> tuple[float, float]:
         context = ssl.create_default_context()
         context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE  # nothing is sent: it is only looked at
+        context.verify_mode = ssl.CERT_NONE  # the connection sends no data: it only reads the certificate
         with (
             socket.create_connection(self._address, self._timeout) as plain,
             context.wrap_socket(plain, server_hostname=self._name) as tls,
@@ -63,13 +63,13 @@ class CertificateCollector(Collector):
 
 
 class BackupCollector(Collector):
-    """Counts the backups in a folder. A good one has its checksum beside it: both are named when they are whole."""
+    """Counts the backups in a folder. A complete one has its checksum file beside it."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def collect(self) -> Iterator[Metric]:
-        """How many there are, and the newest of them."""
+        """Yield the number of backups, and the time and size of the newest."""
         try:
             backups = self._look()
         except OSError as error:
@@ -93,7 +93,7 @@ class BackupCollector(Collector):
             if name.endswith(".dump") and f"{name}.sha256" in files:
                 try:
                     status = entry.stat()
-                except FileNotFoundError:  # it was old, and has just been removed
+                except FileNotFoundError:  # removed between listing and reading, as too old
                     continue
                 found.append((status.st_mtime, status.st_size))
         return found

@@ -1,6 +1,6 @@
-"""Concurrency limits: how many deliveries may be under way at once, overall, in each channel and to each receiver.
+"""Concurrency limits for the deliveries under way at once: overall, in each channel and to each receiver.
 
-A receiver that hangs so holds back only its own.
+With a limit for each receiver, one that hangs delays only its own deliveries.
 """
 
 import time
@@ -13,12 +13,12 @@ from todo_worker.channel import Channel
 _FIRST_REST = 1.0
 _LONGEST_REST = 30.0
 _MOST_REMEMBERED = 1_000
-"""Receivers of which is known how they answer: the latest. Any other counts as unknown."""
+"""The number of receivers, the latest, whose last answer is remembered. Any other counts as unknown."""
 
 
 class _Silence:
-    """A receiver that let an attempt time out. It is asked again after ever longer rests, or a few such receivers would
-    hold every slot that there is."""
+    """The pause of a receiver that let an attempt time out. Each pause is longer than the one before; without them, a
+    few such receivers would hold every slot."""
 
     __slots__ = ("rest", "until")
 
@@ -28,7 +28,7 @@ class _Silence:
 
 
 class ConcurrencyLimits:
-    """Counts the deliveries under way, and says how many more may begin."""
+    """Counts the deliveries under way, and computes how many more may begin."""
 
     def __init__(
         self,
@@ -50,26 +50,26 @@ class ConcurrencyLimits:
 
     @property
     def used(self) -> int:
-        """How many are under way."""
+        """Return the number of deliveries under way."""
         return self._used.total()
 
     @property
     def free(self) -> int:
-        """How many more may be begun."""
+        """Return how many more deliveries may begin."""
         return self.total - self.used
 
     def rooms(self) -> dict[str, int]:
-        """How many more may be begun in each channel; only those channels that have room."""
+        """Return how many more may begin in each channel, without the channels that are full."""
         free = self.free
         rooms = {name: min(self._most(name) - self._used[name], free) for name in self._limits}
         return {name: room for name, room in rooms.items() if room > 0}
 
     def roomy(self) -> bool:
-        """Whether every channel has room."""
+        """Tell whether every channel has room."""
         return len(self.rooms()) == len(self._limits)
 
     def worthwhile(self) -> bool:
-        """Whether so much is free that it is worth a statement: a quarter of some channel that has traffic."""
+        """Tell whether a quarter of some channel with traffic is free, which is worth a statement."""
         return (
             any(
                 self._limits[name] - used >= max(1, self._limits[name] // 4)
@@ -80,7 +80,7 @@ class ConcurrencyLimits:
         )
 
     def busy_endpoints(self) -> list[str]:
-        """Receivers that get nothing at the moment."""
+        """Return the receivers that get no delivery at the moment."""
         now = self._clock()
         trusted = self._trusted()
         # Half of its slots is enough for the next lease to fill: until then it is left out.
@@ -93,17 +93,17 @@ class ConcurrencyLimits:
         return sorted(busy)
 
     def endpoint_room(self) -> int:
-        """How many more may be begun for each receiver that is trusted and not busy."""
+        """Return how many more may begin for each receiver that is trusted and not busy."""
         half = self._per_endpoint // 2
         used = max((count for count in self._endpoints.values() if count <= half), default=0)
         return self._per_endpoint - used
 
     def trusted(self) -> list[str]:
-        """Receivers that may have more than one slot: those that answered the last time.
+        """Return the receivers that may have more than one slot: those that answered the last time.
 
-        One that hangs shows it only when the time of an attempt is over. A few dozen such receivers would take every
-        slot before; with one each until they have answered, they leave enough for all others. While a channel is half
-        full, none is trusted: those that answered the last time may hang by now.
+        A receiver that hangs is known only once an attempt has timed out. A few dozen of them would take every slot
+        before that; with one slot each until they have answered, they leave enough for all others. While a channel is
+        half full, none is trusted: those that answered the last time may hang by now.
         """
         return list(self._trusted())
 
@@ -114,18 +114,18 @@ class ConcurrencyLimits:
         return self._used[channel] > self._limits[channel] // 2
 
     def _most(self, channel: str) -> int:
-        """What one lease may fill a channel up to: what comes beyond its half is leased when that counts as crowded."""
+        """Return the level up to which one lease may fill a channel: just over half, or all of it once crowded."""
         limit = self._limits[channel]
         return limit // 2 + 1 if channel in self.separate and not self._crowded(channel) else limit
 
     def take(self, delivery: Delivery) -> None:
-        """It is under way from now on."""
+        """Count a delivery as under way."""
         self._used[delivery.channel] += 1
         if delivery.channel in self.separate:
             self._endpoints[delivery.endpoint_id] += 1
 
     def give_back(self, delivery: Delivery) -> None:
-        """It is under way no longer."""
+        """Count a delivery as ended."""
         self._used[delivery.channel] -= 1
         if delivery.channel in self.separate:
             self._endpoints[delivery.endpoint_id] -= 1
@@ -133,7 +133,7 @@ class ConcurrencyLimits:
                 del self._endpoints[delivery.endpoint_id]
 
     def answered(self, delivery: Delivery) -> None:
-        """Its receiver answered, whatever it said."""
+        """Record that the delivery's receiver answered, with any status."""
         if delivery.channel not in self.separate:
             return
         self._silent.pop(delivery.endpoint_id, None)
@@ -143,13 +143,13 @@ class ConcurrencyLimits:
             del self._answering[next(iter(self._answering))]
 
     def timed_out(self, delivery: Delivery) -> None:
-        """Its receiver did not answer in time."""
+        """Record that the delivery's receiver timed out, and pause it."""
         if delivery.channel not in self.separate:
             return
         self._answering.pop(delivery.endpoint_id, None)
         now = self._clock()
         silence = self._silent.setdefault(delivery.endpoint_id, _Silence())
-        if silence.until <= now:  # else it is one of several that were under way when the first timed out
+        if silence.until <= now:  # else the pause began with another attempt of the same time
             silence.until = now + silence.rest
             silence.rest = min(silence.rest * 2, _LONGEST_REST)
         if len(self._silent) > 10_000:

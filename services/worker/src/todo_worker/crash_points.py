@@ -1,4 +1,4 @@
-"""Crash points: the moments between statements at which a process may die, named so that a test can kill it there."""
+"""Crash points: named moments between statements, so that a test can kill the process at each."""
 
 from collections.abc import Sequence
 
@@ -6,19 +6,19 @@ from todo_core.reminders.dispatch import Delivery, Outcome
 
 
 class CrashPoints:
-    """The pump calls each as it gets there. They do nothing, unless a test overrides them."""
+    """Called by the pump at each point. The methods do nothing, unless a test overrides them."""
 
     async def after_claim(self, delivery_ids: Sequence[str]) -> None:
-        """Reminders have become deliveries, and nobody has been told of them."""
+        """The deliveries of due reminders are committed; no process has been notified of them."""
 
     async def after_lease(self, deliveries: Sequence[Delivery]) -> None:
-        """These are this process's own, and none has been begun."""
+        """The deliveries are leased by this process; no attempt has begun."""
 
     async def before_send(self, delivery: Delivery) -> None:
-        """The next line sends it."""
+        """The next line sends the delivery."""
 
     async def after_send(self, delivery: Delivery) -> None:
-        """It has been sent, and nobody knows."""
+        """The delivery is sent; its outcome is not recorded yet."""
 
     async def before_settle(self, outcomes: Sequence[Outcome]) -> None:
-        """The next line writes down how these ended."""
+        """The next line writes these outcomes."""

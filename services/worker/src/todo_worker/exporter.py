@@ -1,13 +1,13 @@
-"""`python -m todo_worker.exporter`: tells Prometheus when the certificate ends, and when the last backup was made.
+"""`python -m todo_worker.exporter`: exports the end of the certificate and the time of the last backup to Prometheus.
 
-No process of the product can tell that of itself: the certificate is nginx's, and a backup that was not made says
-nothing. It looks when it is asked, so that no number is older than its scrape. It needs no secret and no database.
+No other process can export them: the certificate is nginx's, and a missing backup leaves no trace. Measurements are
+taken at each scrape, so none is older than it. The exporter needs no secret and no database.
 
     python -m todo_worker.exporter            # GET /metrics, GET /livez, POST /alerts
     python -m todo_worker.exporter --probe    # exits with 0 while that answers, for health checks
 
-`/alerts` takes what Alertmanager sends to a webhook and writes a line in the log for each: somewhere to go until an
-operator names a better place.
+`/alerts` is a webhook receiver for Alertmanager that logs one line for each alert: the default until an operator
+configures another receiver.
 """
 
 import http.client
@@ -55,7 +55,7 @@ class Exporter(ThreadingHTTPServer):
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        """Keep in mind since when."""
+        """Record when this scrape began."""
         thread = threading.get_ident()
         self._looks[thread] = time.monotonic()
         try:
@@ -65,11 +65,11 @@ class Exporter(ThreadingHTTPServer):
 
     @property
     def hangs(self) -> bool:
-        """Whether a look takes too long: a folder of a server that is gone, say."""
+        """Tell whether a scrape takes too long, as with a network folder whose server is gone."""
         return any(time.monotonic() - since > _LONGEST_LOOK_SECONDS for since in list(self._looks.values()))
 
     def handle_error(self, *_: object) -> None:
-        """Log it, unless the other side has only hung up. The base's way is a traceback among the log's lines."""
+        """Log the error as one line instead of the base's traceback; ignore a closed connection."""
         error = sys.exception()
         if not isinstance(error, ConnectionError | TimeoutError):
             _log.error("request_failed", exc_info=error)
@@ -114,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the interface
-        """Say nothing: a line for each scrape would bury the alerts."""
+        """Log nothing: a line for each scrape would bury the alerts."""
 
 
 def _fields(alert: dict[str, Any]) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _fields(alert: dict[str, Any]) -> dict[str, Any]:
 
 
 def serve(settings: ExporterSettings, public_url: str) -> int:
-    """Answer until SIGTERM; the exit status."""
+    """Serve until SIGTERM; return the exit status."""
     try:
         exporter = Exporter(settings, public_url)
     except OSError as error:
@@ -153,7 +153,7 @@ def serve(settings: ExporterSettings, public_url: str) -> int:
 
 
 def probe(settings: ExporterSettings) -> int:
-    """Ask the exporter of this machine, and say on standard error what is wrong."""
+    """Check the exporter of this machine, and print on standard error what is wrong."""
     host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1"}.get(settings.metrics_host, settings.metrics_host)  # noqa: S104
     connection = http.client.HTTPConnection(host, settings.metrics_port, timeout=settings.timeout_seconds)
     try:
@@ -169,7 +169,7 @@ def probe(settings: ExporterSettings) -> int:
 
 
 def main() -> int:
-    """Serve, or ask."""
+    """Serve, or probe with `--probe`."""
     try:
         settings = load_one(ExporterSettings)
         if sys.argv[1:] == ["--probe"]:

@@ -12,7 +12,7 @@ _PREFIX = "heartbeat-"
 
 
 class Heartbeat:
-    """This process's file."""
+    """The heartbeat file of this process."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._seconds = settings.heartbeat_seconds
@@ -21,25 +21,25 @@ class Heartbeat:
 
     def beat(self) -> None:
         """Show that this process is alive."""
-        with suppress(OSError):  # a full disk is not this process's death
+        with suppress(OSError):  # a full disk must not end this process
             self._path.touch()
 
     async def run(self) -> None:
-        """Beat from the event loop, so that one that hangs is seen to."""
+        """Beat from the event loop, so that the file shows when the loop hangs."""
         while True:
             self.beat()
             await asyncio.sleep(self._seconds)
 
     def end(self) -> None:
-        """Leave nothing behind."""
+        """Remove the file."""
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
 
 
 def dead_processes(settings: WorkerSettings) -> list[int] | None:
-    """Those whose heart has stopped although they are still there; None if there is no process at all.
+    """Return the processes that exist but whose heartbeat is too old; None if there is no process at all.
 
-    A process that was killed has left its file behind. It does not count: Celery has started another for it.
+    The file of a process that was killed does not count: Celery has started another process for it.
     """
     ages = {}
     for path in settings.state_dir.glob(f"{_PREFIX}*"):

@@ -1,4 +1,4 @@
-"""Handing mails to an SMTP server, over connections that are kept for the next one."""
+"""Sends mails to an SMTP server, over connections that are kept for the next mail."""
 
 import asyncio
 import time
@@ -12,11 +12,11 @@ from todo_core.settings import EmailSettings
 from todo_worker.channel import Failed, NotWanted, Undeliverable
 
 _IDLE_SECONDS = 20.0
-"""Kept no longer: servers close what is idle, and a mail that meets such a connection has to be sent again."""
+"""How long an idle connection is kept: servers close idle ones, and a mail sent on such a one has to be sent again."""
 
 
 class Connection:
-    """One conversation with the server."""
+    """One SMTP session."""
 
     def __init__(self, client: aiosmtplib.SMTP) -> None:
         self._client = client
@@ -24,11 +24,11 @@ class Connection:
 
     @property
     def fresh(self) -> bool:
-        """Whether it can be expected to work still."""
+        """Tell whether the session can be expected to work still."""
         return self._client.is_connected and time.monotonic() - self._used_at < _IDLE_SECONDS
 
     async def send(self, message: EmailMessage, recipient: str) -> None:
-        """Hand over one mail.
+        """Send one mail.
 
         Raises:
             Undeliverable: the server refuses this recipient or this mail for good.
@@ -42,7 +42,7 @@ class Connection:
         except aiosmtplib.SMTPDataError as error:
             raise _refusal(error.code, permanent=error.code >= 500) from error
         except aiosmtplib.SMTPResponseException as error:
-            raise _refusal(error.code, permanent=False) from error  # our own sender or sign-in: that can be mended
+            raise _refusal(error.code, permanent=False) from error  # our sender or credentials: can be corrected
         except (aiosmtplib.SMTPNotSupported, ValueError) as error:
             raise Undeliverable("the mail server cannot write to such an address") from error
         except aiosmtplib.SMTPException as error:
@@ -50,12 +50,12 @@ class Connection:
         self._used_at = time.monotonic()
 
     def close(self) -> None:
-        """Hang up."""
+        """End the session."""
         self._client.close()
 
 
 class Mailer:
-    """As many connections as the settings allow, opened when needed."""
+    """A pool of SMTP sessions: at most as many as the settings allow, opened when needed."""
 
     def __init__(self, settings: EmailSettings) -> None:
         self._settings = settings
@@ -64,17 +64,17 @@ class Mailer:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A conversation that has begun; it is kept if nothing goes wrong in the block.
+        """Give a session to the block, and keep it for the next mail if nothing fails in the block.
 
         Raises:
-            Failed: the server cannot be reached, or does not let us in.
+            Failed: the server cannot be reached, or refuses the credentials.
         """
         async with self._slots:
             connection = self._take_idle() or await self._open()
             try:
                 yield connection
             except (NotWanted, Undeliverable):
-                self._idle.append(connection)  # nothing was said, or the server said no: it goes on listening
+                self._idle.append(connection)  # not used, or refused by the server: it can still be used
                 raise
             except BaseException:
                 connection.close()
@@ -82,7 +82,7 @@ class Mailer:
             self._idle.append(connection)
 
     async def close(self) -> None:
-        """Hang up everywhere."""
+        """End the idle sessions."""
         while self._idle:
             self._idle.pop().close()
 

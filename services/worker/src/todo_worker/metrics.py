@@ -1,4 +1,4 @@
-"""What the worker tells of itself: counters that Prometheus reads, and once a minute as a line in the log."""
+"""The worker's metrics: for Prometheus, and once a minute as a line in the log."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,7 +13,7 @@ _LATENESS = (0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3_600, 21_600, 86_400)
 
 
 class Metrics:
-    """One process's. With PROMETHEUS_MULTIPROC_DIR set, those of all processes are added up by whoever serves them."""
+    """The metrics of one process. With PROMETHEUS_MULTIPROC_DIR set, the metrics server adds up all processes'."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.ticks = Counter("todo_ticks", "Ticks of beat that reached a worker", registry=registry)
@@ -70,7 +70,7 @@ class Metrics:
         self._line: dict[str, float] = {}
 
     def expect(self, channels: Iterable[str]) -> None:
-        """Begin at nought: Prometheus sees no increase in a counter that appears with its first event."""
+        """Create the counters at 0: Prometheus sees no increase in a counter that appears with its first event."""
         for channel in channels:
             for outcome in _OUTCOMES:
                 self.outcomes.labels(channel, outcome)
@@ -78,7 +78,7 @@ class Metrics:
             self.fences_lost.labels(channel)
 
     def settled(self, delivery: Delivery, outcome: Outcome) -> None:
-        """An outcome has been written down."""
+        """Count a delivery whose outcome was written."""
         name = "retried" if outcome.state == "pending" else outcome.state
         self.outcomes.labels(delivery.channel, name).inc()
         self._count(f"{name}.{delivery.channel}")
@@ -88,18 +88,18 @@ class Metrics:
             self._line["latest_seconds"] = max(self._line.get("latest_seconds", 0.0), round(lateness, 3))
 
     def leased(self, delivery: Delivery) -> None:
-        """A delivery was taken under lease."""
+        """Count a delivery that was leased."""
         if delivery.lease_expired:
             self.leases_expired.labels(delivery.channel).inc()
             self._count(f"leases_expired.{delivery.channel}")
 
     def fence_lost(self, delivery: Delivery) -> None:
-        """An outcome was not written down, because somebody else has the delivery by now."""
+        """Count an outcome that was not written, because another process has leased the delivery since."""
         self.fences_lost.labels(delivery.channel).inc()
         self._count(f"fences_lost.{delivery.channel}")
 
     def backlog(self, backlog: Backlog) -> None:
-        """What is still waiting."""
+        """Set the gauges of what is still waiting."""
         self.oldest_reminder.set(backlog.oldest_reminder_seconds)
         self.oldest_delivery.set(backlog.oldest_delivery_seconds)
         self.backlog_seen.set_to_current_time()
@@ -107,7 +107,7 @@ class Metrics:
         self._line["oldest_delivery_seconds"] = round(backlog.oldest_delivery_seconds, 3)
 
     def line(self) -> dict[str, Any]:
-        """What happened since it was last asked."""
+        """Return the fields of the log line: what changed since the last call."""
         line, self._line = self._line, {}
         return dict(sorted(line.items()))
 

@@ -37,13 +37,13 @@ class OutcomeWriter:
         self._none.set()
 
     def add(self, delivery: Delivery, outcome: Outcome) -> None:
-        """Have it settled, soon."""
+        """Queue an outcome to be written."""
         self._waiting.append(_Ended(delivery, outcome))
         self._any.set()
         self._none.clear()
 
     async def run(self) -> None:
-        """Settle what comes, until cancelled."""
+        """Write the queued outcomes, until cancelled."""
         while True:
             await self._any.wait()
             batch, self._waiting = self._waiting[:_MOST_AT_ONCE], self._waiting[_MOST_AT_ONCE:]
@@ -53,7 +53,7 @@ class OutcomeWriter:
                 self._none.set()
 
     async def finished(self) -> None:
-        """Wait until nothing is left to be settled."""
+        """Wait until all outcomes are written."""
         await self._none.wait()
 
     async def _settle(self, batch: Sequence[_Ended]) -> None:
@@ -79,7 +79,7 @@ class OutcomeWriter:
                 await self._crash_points.before_settle(outcomes)
                 async with asyncio.timeout(self._seconds):
                     return await self._dispatch.settle(outcomes)
-            except Exception as error:  # whatever it is, what was sent must be written down
-                # Until the lease ends nobody else sends them, and after that the fence tells us apart.
+            except Exception as error:  # after any error, what was sent must still be written
+                # Until the lease ends no other process sends them, and after that the fence refuses our outcomes.
                 _log.warning("settle_failed", deliveries=len(outcomes), **backoff.describe(error))
                 await backoff.wait()

@@ -11,7 +11,7 @@ from todo_worker.heartbeat import dead_processes
 
 
 def main() -> int:
-    """Say it in words on standard error, and in the exit status."""
+    """Print what is wrong on standard error; return the exit status."""
     try:
         dead = dead_processes(Settings.load().worker)
     except ConfigurationError as error:

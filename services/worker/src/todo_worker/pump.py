@@ -1,7 +1,7 @@
-"""The engine of one process: what is due is claimed, taken under lease, sent, and settled.
+"""The engine of one process: it claims due reminders, leases their deliveries, sends them and writes the outcomes.
 
-The rows are the truth. Every wake-up may be lost or come twice, and this process may die at any line: another finds in
-the rows what is left to do. See `CrashPoints` for the lines that matter.
+PostgreSQL holds the whole state. A wake-up may be lost or come twice, and the process may die at any line: another
+process reads in the rows what is left to do. `CrashPoints` names the lines that matter.
 """
 
 import asyncio
@@ -32,17 +32,17 @@ _log = structlog.get_logger(__name__)
 
 
 class PeerNotifier(Protocol):
-    """The other worker processes."""
+    """Notifies the other worker processes."""
 
     def notify(self, delivery_ids: Sequence[str]) -> None:
-        """Have one of them look for these. It may be lost."""
+        """Ask one other process to look for these deliveries. The message may be lost."""
 
     def close(self) -> None:
-        """Drop what has not been published yet."""
+        """Drop messages that are not published yet."""
 
 
 class Pump:
-    """Made and run on one event loop."""
+    """Claims, leases and sends deliveries. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -75,18 +75,18 @@ class Pump:
         self._gathering: asyncio.TimerHandle | None = None
 
     def wake(self, delivery_ids: Iterable[str] = ()) -> None:
-        """There may be something to send: these, above all."""
+        """Make the pump look for deliveries to send: these first, if any are named."""
         self._hints.extend(delivery_ids)
         self._woken.set()
 
     async def claim(self) -> int:
-        """Claim all that is due, and begin to send it; how many reminders there were."""
+        """Claim all due reminders and begin to send them; return how many there were."""
         if self._claiming.locked():
-            return 0  # whoever is at it finds everything
+            return 0  # the claim that is running finds all of them
         async with self._claiming:
             total = 0
             for turn in itertools.count():
-                # What an outage left is caught up with from its old end; a quarter goes to what is fresh.
+                # A backlog is worked off from its oldest end; a quarter of each round goes to the newest reminders.
                 claimed = await self._ask(self._dispatch.claim(self._settings.claim_batch, newest_first=turn % 4 == 1))
                 total += claimed.reminders
                 self._metrics.claimed.inc(claimed.reminders)
@@ -97,26 +97,26 @@ class Pump:
         return total
 
     async def run(self) -> None:
-        """Work until `stop`, and then until what is in hand is finished or given back, within the grace period."""
+        """Work until `stop`; then finish or give back the deliveries under way, within the grace period."""
         async with asyncio.TaskGroup() as group:
             settling = group.create_task(self._outcome_writer.run())
             polling = group.create_task(self._poll())
             sending = group.create_task(self._send_until_stopped(group))
             await self._stopping.wait()
             polling.cancel()
-            # What is being leased at this moment is taken in hand, if the database says soon that it is.
+            # Deliveries that are being leased at this moment are still taken, if the database answers soon.
             await asyncio.wait((sending,), timeout=self._settings.grace_seconds * 0.1)
             sending.cancel()
             await self._finish()
             settling.cancel()
 
     def stop(self) -> None:
-        """Take on nothing new."""
+        """Take no new delivery."""
         self._stopping.set()
         self._woken.set()
 
     async def _poll(self) -> None:
-        """Look by itself now and then: Redis carries wishes only."""
+        """Wake the pump regularly: wake-ups through Redis may be lost."""
         backoff = Backoff()
         while True:
             try:
@@ -131,7 +131,7 @@ class Pump:
 
     async def _send_until_stopped(self, group: asyncio.TaskGroup) -> None:
         while not self._stopping.is_set():
-            self._woken.clear()  # before looking: what comes meanwhile may not be seen by this look
+            self._woken.clear()  # before the query, which may not see what is added meanwhile
             leased_at = time.monotonic()
             try:
                 leased, everywhere = await self._lease()
@@ -154,12 +154,12 @@ class Pump:
             await self._woken.wait()
 
     async def _lease(self) -> tuple[Sequence[Delivery], bool]:
-        """Take what there is room for; and whether all was looked at that could be taken."""
+        """Lease as many deliveries as there is room for; return them, and whether the whole queue was searched."""
         rooms = self._limits.rooms()
         busy = self._limits.busy_endpoints()
         turn = next(self._turns) % 4
         limit = min(self._limits.free, sum(rooms.values()))
-        # Half of the turns goes to what was just claimed, a quarter each to both ends of the queue.
+        # Half of the rounds go to deliveries that were just claimed, a quarter each to the oldest and the newest.
         among = [self._hints.popleft() for _ in range(min(limit, len(self._hints)))] if turn % 2 else []
         if not among:
             self._left_over = bool(busy) or not self._limits.roomy()
@@ -181,7 +181,7 @@ class Pump:
         return leased, not among
 
     def _freed(self) -> None:
-        """A slot is free. If something may be waiting for it, look: in a moment, when some more are free."""
+        """Note a free slot. If deliveries may be waiting, wake the pump in a moment, when more slots are free."""
         if self._left_over and self._gathering is None:
             self._gathering = asyncio.get_running_loop().call_later(_GATHERING_SECONDS, self._gathered)
 
@@ -190,7 +190,7 @@ class Pump:
         self._woken.set()
 
     def _hand_out(self, delivery_ids: Sequence[str]) -> None:
-        """Keep as many as fit in here for now, and tell the other processes of the rest."""
+        """Keep as many deliveries as this process has room for, and notify the other processes of the rest."""
         kept = max(_HANDED_OUT_AT_ONCE // 2, self._limits.free // 2)
         if delivery_ids:
             self.wake(delivery_ids[:kept])
@@ -198,12 +198,12 @@ class Pump:
             self._peers.notify(delivery_ids[start : start + _HANDED_OUT_AT_ONCE])
 
     async def _ask(self, statement: Awaitable[_T]) -> _T:
-        # The server ends a statement that takes too long. This is for a server that has stopped answering at all.
+        # The server ends a statement that takes too long. This timeout is for a server that does not answer at all.
         async with asyncio.timeout(self._seconds):
             return await statement
 
     async def _finish(self) -> None:
-        """Let what is under way end, give back what does not, and have everything settled: within the grace period."""
+        """Wait for attempts to end, give back those that do not, and write all outcomes, within the grace period."""
         grace = self._settings.grace_seconds
         under_way = self._limits.used
         given_back = await self._sender.finish(within=grace * 0.6)

@@ -1,7 +1,7 @@
-"""What one worker process has: one event loop in a thread of its own, one pool of connections, the channels, the pump.
+"""The runtime of one worker process: an event loop in its own thread, a pool of connections, the channels, the pump.
 
-They live as long as the process. Tasks run in the main thread and hand over; a loop made for each task would lose its
-connections with it.
+They live as long as the process. Tasks run in the main thread and pass their work to the loop; a loop for each task
+would lose its connections at the end of the task.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Runtime:
-    """One process's. Its methods are called from the thread that runs tasks, and return at once."""
+    """Runs the engine of one process. Its methods are called from the thread that runs tasks, and return at once."""
 
     def __init__(self, settings: Settings, peers: PeerNotifier, registry: CollectorRegistry = REGISTRY) -> None:
         self._settings = settings
@@ -43,29 +43,29 @@ class Runtime:
         self._purging = False
 
     def start(self) -> None:
-        """Begin to work. Nothing outside has to answer for that."""
+        """Start the event loop and the engine. No other server has to be running."""
         self._thread.start()
         self._ready.wait()
 
     def stop(self) -> None:
-        """Finish or give back what is in hand, within the grace period."""
+        """Finish or give back the deliveries under way, within the grace period."""
         if self._loop is not None and self._thread.is_alive():
-            with suppress(RuntimeError):  # it has just ended by itself
+            with suppress(RuntimeError):  # the loop has just ended
                 self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(self._settings.worker.grace_seconds + 5)
 
     def dispatch_due(self) -> None:
-        """Claim and send what is due."""
+        """Claim and send due reminders."""
         _log.debug("tick")
         self._metrics.ticks.inc()
         self._submit(self._dispatch_due())
 
     def deliver(self, delivery_ids: list[str]) -> None:
-        """Send these, if nobody else does."""
+        """Send these deliveries, unless another process does."""
         self._submit(self._deliver(delivery_ids))
 
     def purge(self) -> None:
-        """Remove what is not needed any more."""
+        """Remove rows that are not needed any more."""
         self._submit(self._purge())
 
     def _submit(self, work: Coroutine[Any, Any, None]) -> None:
@@ -81,7 +81,7 @@ class Runtime:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._live())
-        except BaseException as error:  # a process without its loop would do nothing, for ever
+        except BaseException as error:  # without its loop the process would do nothing for ever
             _log.critical("runtime_died", exc_info=error)
             os._exit(70)  # the supervisor starts another in its place
 
@@ -113,7 +113,7 @@ class Runtime:
         parts.pump.stop()
 
     async def _watch_parent(self) -> None:
-        """Stop when the process that started this one is gone: nobody would stop it otherwise."""
+        """Stop when the parent process is gone: nothing else would stop this one."""
         parent = os.getppid()
         while os.getppid() == parent:  # noqa: ASYNC110 - the kernel sets no event
             await asyncio.sleep(1)
@@ -134,7 +134,7 @@ class Runtime:
         self._parts.pump.wake(delivery_ids)
 
     async def _watch_verification(self, parts: Parts) -> None:
-        """Look by itself now and then, as the pump does."""
+        """Send the waiting verification mails at regular intervals."""
         while True:
             await asyncio.sleep(self._settings.worker.poll_seconds)
             try:
@@ -162,7 +162,7 @@ class Runtime:
             self._purging = False
 
     async def _tell(self, parts: Parts) -> None:
-        """Keep the gauges fresh, and say once a minute in the log how it goes."""
+        """Keep the gauges current, and log a summary once a minute."""
         for turn in range(1, 2**62):
             await asyncio.sleep(_BACKLOG_SECONDS)
             try:

@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Sender:
-    """Runs this process's attempts. Each runs by itself: none waits for another."""
+    """Runs this process's attempts, each in its own task: none waits for another."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Sender:
     def begin(
         self, group: asyncio.TaskGroup, delivery: Delivery, ended: Callable[[], None], *, leased_at: float
     ) -> None:
-        """Start one; `ended` is called when its slot is free again.
+        """Start an attempt; `ended` is called when its slot is free again.
 
         `leased_at`: `time.monotonic()` before its lease was asked for.
         """
@@ -60,7 +60,7 @@ class Sender:
         task.add_done_callback(done)
 
     async def finish(self, within: float) -> int:
-        """Let all of them end, and give back those that have not after so many seconds; how many those were."""
+        """Wait for all attempts, and give back those that have not ended after so many seconds; return their number."""
         if not self._tasks:
             return 0
         _, late = await asyncio.wait(self._tasks, timeout=within)
@@ -88,7 +88,7 @@ class Sender:
             return Outcome(delivery.id, delivery.fence, "cancelled")
         await self._crash_points.before_send(delivery)
         if time.monotonic() - leased_at > self._settings.lease_seconds - self._settings.send_seconds:
-            # This process stood still (stopped, swapped out, starved): by now, or before we are done, somebody else has
+            # This process stood still (stopped, swapped out, starved): by now, or before we are done, another has
             # the lease and sends as well. The fence keeps us from settling, but nothing would keep us from sending.
             return Outcome(delivery.id, delivery.fence, "pending", "its lease was too old to send", timedelta())
         return await self._send(delivery)
@@ -109,7 +109,7 @@ class Sender:
             if not isinstance(error, NotTried):
                 self._limits.answered(delivery)
             return self._failed(delivery, error.reason)
-        except Exception as error:  # one delivery's trouble is not another's
+        except Exception as error:  # one delivery's error must not end the others
             _log.warning("send_broke", delivery=delivery.id, channel=delivery.channel, exc_info=error)
             return self._failed(delivery, type(error).__name__)
         self._limits.answered(delivery)
@@ -122,7 +122,7 @@ class Sender:
         longest = min(
             self._settings.retry_longest_seconds, self._settings.retry_seconds * 2 ** min(delivery.attempts - 1, 30)
         )
-        # Full jitter: those that failed together do not come back together. Never beyond the last moment.
+        # Full jitter: deliveries that failed together are not retried together. Never after the deadline.
         delay = min(timedelta(seconds=self._draw(0, longest)), left)
         _log.info(
             "delivery_failed",

@@ -1,4 +1,4 @@
-"""The mails that prove an address: to people who may never have asked for one, so at most once each."""
+"""Sends verification mails: at most once each, since the recipient may never have asked for one."""
 
 import asyncio
 
@@ -14,7 +14,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Verification:
-    """Sends those that wait."""
+    """Sends the waiting verification mails."""
 
     def __init__(
         self, mails: VerificationMails, mailer: Mailer, writer: MailWriter, metrics: Metrics, send_seconds: float
@@ -27,7 +27,7 @@ class Verification:
         self._sending = asyncio.Lock()
 
     async def send_waiting(self) -> int:
-        """Send all that wait, one after the other; how many went out."""
+        """Send all waiting mails, one after the other; return how many were sent."""
         if self._sending.locked():
             return 0
         sent = 0
@@ -38,7 +38,7 @@ class Verification:
                         if not await self._send_one():
                             break
                 except (Failed, TimeoutError) as error:
-                    # Either none was taken, and it waits for better days; or one was, and nobody tries it again.
+                    # Either no mail was taken, and all still wait; or one was taken, and it is not tried again.
                     self._metrics.verification_mails.labels("failed").inc()
                     _log.warning("verification_mail_failed", reason=str(error) or type(error).__name__)
                     break
@@ -47,7 +47,7 @@ class Verification:
         return sent
 
     async def _send_one(self) -> bool:
-        # The server listens before the mail is taken: a mail server that is down uses nothing up.
+        # Connect before a mail is taken: while the mail server is down, no mail is lost.
         async with self._mailer.connection() as connection:
             for mail in await self._mails.claim(1):
                 await connection.send(self._writer.verification(mail), mail.email)

@@ -1,4 +1,4 @@
-"""Beat, with its schedule in memory: no file to write, nothing to lose. A second one would only tick twice."""
+"""Celery beat with its schedule in memory, so without a file. A second beat would only send each tick twice."""
 
 from typing import Any
 
@@ -12,20 +12,20 @@ _log = structlog.get_logger(__name__)
 
 
 class Scheduler(beat.Scheduler):
-    """Sends its ticks while somebody takes them, and keeps ticking while Redis is away."""
+    """Sends a task at each tick while a worker takes them, and goes on ticking while Redis is away."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._heartbeat = Heartbeat(self.app.conf["todo_settings"].worker)
 
     def tick(self, *arguments: Any, **options: Any) -> float:
-        """One round."""
+        """Beat, and send the due tasks; return the seconds until the next tick."""
         self._heartbeat.beat()
         seconds: float = super().tick(*arguments, **options)
         return seconds
 
     def apply_entry(self, entry: beat.ScheduleEntry, producer: Any = None) -> None:
-        """Send one task; if that does not work, the next tick is as good."""
+        """Send one task. A failure is only logged: the next tick sends it again."""
         try:
             if self._waiting(producer) > _MOST_WAITING:
                 _log.warning("tick_skipped", task=entry.task, reason="nobody takes them")
@@ -35,7 +35,7 @@ class Scheduler(beat.Scheduler):
             _log.warning("tick_lost", task=entry.task, reason=type(error).__name__)
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Stop, and remove the heartbeat file."""
         super().close()
         self._heartbeat.end()
 

@@ -8,11 +8,11 @@ from todo_core.settings import RedisSettings
 from todo_core.urls import with_password
 
 BROKER_SECONDS = 5
-"""How long a command of the broker's may take before the connection counts as lost."""
+"""Seconds that a command may take before the connection to the broker counts as lost."""
 
 
 def broker_url(settings: RedisSettings) -> str:
-    """The address of Redis, as kombu writes it."""
+    """Return the URL of Redis in kombu's form."""
     url = with_password(settings.url, settings.password)
     if not url.startswith("unix:"):
         return url
@@ -22,11 +22,11 @@ def broker_url(settings: RedisSettings) -> str:
 
 
 def broker_options(settings: RedisSettings) -> dict[str, Any]:
-    """Celery settings for this broker."""
+    """Return the Celery settings for this broker."""
     options: dict[str, Any] = {
         "broker_transport_options": {
             "global_keyprefix": f"{settings.key_prefix}:",
-            "socket_timeout": BROKER_SECONDS,  # a Redis that hangs must not hang us
+            "socket_timeout": BROKER_SECONDS,  # a Redis that hangs must not block this process
             "socket_connect_timeout": BROKER_SECONDS,
             "socket_keepalive": True,
         }

@@ -22,7 +22,7 @@ _PURGE_SECONDS = 3_600.0
 
 
 def create_app(settings: Settings) -> Celery:
-    """Build the app. It connects to nothing yet."""
+    """Build the app, without any connection."""
     app = Celery("todo", broker=broker_url(settings.redis), include=["todo_worker.app.tasks"])
     app.conf.update(
         todo_settings=settings,
@@ -38,7 +38,7 @@ def create_app(settings: Settings) -> Celery:
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
-        # Redis may come and go, and be away when we start. Tasks take no time, so none is lost by ending it then.
+        # Redis may be away at the start or at any time. Tasks are short, so cancelling them then loses nothing.
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -80,14 +80,14 @@ app = create_app(settings)
 @signals.setup_logging.connect
 def _log_as_json(**_: Any) -> None:
     logs.configure(settings.runtime)
-    # Two lines a second about ticks, from every worker, would bury what there is to say.
+    # Two lines a second about ticks, from every worker, would bury the other lines.
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @signals.worker_init.connect
 def _count_from_here(**_: Any) -> None:
-    metrics_server.join()  # the processes that are forked from this one take part with it
+    metrics_server.join()  # the processes that are forked from this one inherit it
 
 
 @signals.worker_ready.connect

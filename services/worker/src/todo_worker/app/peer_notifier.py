@@ -13,7 +13,7 @@ _log = structlog.get_logger(__name__)
 
 
 class CeleryPeerNotifier:
-    """Publishes from a thread of its own, as Celery's way of doing so blocks."""
+    """Publishes from its own thread, because publishing with Celery blocks."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
@@ -21,7 +21,7 @@ class CeleryPeerNotifier:
         self._waiting = 0
 
     def notify(self, delivery_ids: Sequence[str]) -> None:
-        """Have one of them look for these. While Redis is slow or away, they are left to find them by themselves."""
+        """Ask one other process to look for these deliveries. While Redis is slow or away, polls find them instead."""
         if self._waiting >= _MOST_WAITING:
             return
         self._waiting += 1
@@ -30,7 +30,7 @@ class CeleryPeerNotifier:
         )
 
     def close(self) -> None:
-        """Drop what has not been published yet."""
+        """Drop messages that are not published yet."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _publish(self, delivery_ids: list[str]) -> None:

@@ -28,7 +28,7 @@ def stop() -> None:
 
 
 def current() -> Runtime:
-    """This process's runtime."""
+    """Return this process's runtime."""
     if _Process.runtime is None:
         raise RuntimeError("this process has no runtime: it is no worker")
     return _Process.runtime

@@ -1,6 +1,6 @@
-"""What Celery is told: wishes, each safe to lose and to repeat. They only hand over to the process's event loop.
+"""The Celery tasks. Each is safe to lose and to repeat, and only passes its work to the process's event loop.
 
-A task that waited for its deliveries would hold the whole batch, and the process, for the slowest of them.
+A task that waited for its deliveries would hold the process until the slowest of them ends.
 """
 
 from celery import shared_task
@@ -10,7 +10,7 @@ from todo_worker.app.process import current
 
 @shared_task(name="todo.dispatch_due")
 def dispatch_due() -> None:
-    """Claim what is due, and begin to send it. Beat asks for it every second."""
+    """Claim due reminders and begin to send them. Beat sends this task every second."""
     current().dispatch_due()
 
 
@@ -22,5 +22,5 @@ def deliver(delivery_ids: list[str]) -> None:
 
 @shared_task(name="todo.purge")
 def purge() -> None:
-    """Remove what is not needed any more. Beat asks for it every hour."""
+    """Remove rows that are not needed any more. Beat sends this task every hour."""
     current().purge()

@@ -1,1 +1,1 @@
-"""The ways of telling a person, one file each."""
+"""The channels: inbox, e-mail and webhook, one file each."""

@@ -1,4 +1,4 @@
-"""E-mail, to addresses whose owners have proved them: the lease says whether they have."""
+"""The e-mail channel. The lease statement returns only deliveries to verified addresses."""
 
 from todo_core.reminders.dispatch import Delivery
 from todo_worker.channels.last_look import LastLook
@@ -7,7 +7,7 @@ from todo_worker.mails import MailWriter
 
 
 class EmailChannel:
-    """One mail for a delivery. SMTP can do no better than at least once: the Message-ID tells a repeat."""
+    """Sends one mail for a delivery. SMTP allows at-least-once delivery; a repeat has the same Message-ID."""
 
     name = "email"
     separate_receivers = False
@@ -19,15 +19,15 @@ class EmailChannel:
         self._last_look = last_look
 
     async def open(self) -> None:
-        """Nothing to do."""
+        """Do nothing: sessions are opened when needed."""
 
     async def close(self) -> None:
-        """Hang up."""
+        """Close the mailer."""
         await self._last_look.close()
         await self._mailer.close()
 
     async def send(self, delivery: Delivery) -> None:
-        """Write it and hand it over; the last look comes when the server is listening."""
+        """Write and send the mail; the last look follows the connection to the server."""
         async with self._mailer.connection() as connection:
             await self._last_look.at(delivery)
             await connection.send(self._writer.reminder(delivery), delivery.email)

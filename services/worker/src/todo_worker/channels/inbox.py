@@ -1,4 +1,4 @@
-"""The inbox: a row that stays, and a hint to whoever is reading at this moment."""
+"""The inbox channel: inserts a notification, and notifies the streams that are open."""
 
 import orjson
 import structlog
@@ -15,26 +15,26 @@ _log = structlog.get_logger(__name__)
 
 
 class Bell:
-    """Tells API processes, over Redis, that an inbox has something new. It may be lost: readers look by themselves."""
+    """Publishes to API processes, over Redis, that an inbox has a new row. A message may be lost: streams also poll."""
 
     def __init__(self, redis: Redis, key_prefix: str) -> None:
         self._redis = redis
         self._key_prefix = key_prefix
 
     async def ring(self, account_id: str, seq: int) -> None:
-        """Say that the inbox has come to this number."""
+        """Publish the inbox's new sequence number."""
         try:
             await self._redis.publish(f"{self._key_prefix}:inbox:{account_id}", orjson.dumps({"seq": seq}))
         except (RedisError, OSError, TimeoutError) as error:
             _log.debug("bell_unheard", reason=type(error).__name__)
 
     async def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         await self._redis.aclose()
 
 
 class InboxChannel:
-    """A notification in the account's inbox: once for each delivery, however often it is sent."""
+    """Adds a notification to the account's inbox: one for each delivery, however often it is sent."""
 
     name = "inbox"
     separate_receivers = False
@@ -46,14 +46,14 @@ class InboxChannel:
         self._bell = bell
 
     async def open(self) -> None:
-        """Nothing to do."""
+        """Do nothing: the connections are opened when needed."""
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel the running batch."""
         await self._batches.close()
 
     async def send(self, delivery: Delivery) -> None:
-        """Write it down, with others that are due; the bell rings after the commit."""
+        """Insert the notification, in one statement with others; the bell rings after the commit."""
         leased = Leased(delivery.id, delivery.fence, delivery.account_id)
         with outage_fails():
             announced = await self._batches.ask(leased)

@@ -1,4 +1,4 @@
-"""The last look at a delivery before it leaves: whether it is still wanted."""
+"""The last look: checks just before sending that a delivery is still wanted."""
 
 from todo_core.reminders.dispatch import Delivery, Dispatch
 from todo_worker.batches import Batches
@@ -8,25 +8,25 @@ _MOST_AT_ONCE = 200
 
 
 class LastLook:
-    """Asks the database, for all that are about to be sent with one statement.
+    """Checks in the database, with one statement for all deliveries that are about to be sent.
 
-    A lease read the todo already, but a burst, a slow network or a process that stood still may lie in between. What is
-    completed after this look still arrives: SMTP and HTTP have no transaction with ours.
+    The lease has read the todo already, but a burst, a slow network or a process that stood still may lie in between.
+    A reminder of a todo completed after this check still arrives: SMTP and HTTP have no transaction with ours.
     """
 
     def __init__(self, dispatch: Dispatch, send_seconds: float) -> None:
         self._batches = Batches(dispatch.still_wanted, most=_MOST_AT_ONCE, seconds=send_seconds * 0.9)
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel the running batch."""
         await self._batches.close()
 
     async def at(self, delivery: Delivery) -> None:
-        """Look.
+        """Check one delivery.
 
         Raises:
-            NotWanted: it is not to be sent.
-            Failed: the database did not answer, so that it is not known.
+            NotWanted: the delivery must not be sent.
+            Failed: the database did not answer.
         """
         with outage_fails():
             wanted = await self._batches.ask(delivery)

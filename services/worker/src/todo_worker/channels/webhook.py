@@ -1,4 +1,4 @@
-"""Webhooks, as Standard Webhooks describes them: https://www.standardwebhooks.com."""
+"""The webhook channel, after Standard Webhooks: https://www.standardwebhooks.com."""
 
 import base64
 import hmac
@@ -25,12 +25,12 @@ from todo_worker.channels.last_look import LastLook
 
 _MOST_READ = 65_536
 _KEEP_ALIVE_SECONDS = 4.0
-"""Below the 5 s after which uvicorn and Node close: a request that meets a closing connection has to be made again."""
+"""Below the 5 s after which uvicorn and Node close: a request on a connection that closes has to be made again."""
 _log = structlog.get_logger(__name__)
 
 
 class WebhookChannel:
-    """One POST for a delivery. HTTP can do no better than at least once: `webhook-id` tells a repeat."""
+    """Sends one POST for a delivery. HTTP allows at-least-once delivery; a repeat has the same `webhook-id`."""
 
     name = "webhook"
     separate_receivers = True
@@ -48,7 +48,7 @@ class WebhookChannel:
     ) -> None:
         self.slots = slots
         self._disable_after = timedelta(seconds=settings.disable_after_seconds)
-        # A little earlier than the pump would end it, so that the failure can be noted.
+        # A little shorter than the sender's limit, so that the failure can be recorded.
         self._timeout = aiohttp.ClientTimeout(total=send_seconds * 0.9, sock_connect=settings.connect_seconds)
         self._last_look = last_look
         self._health = health
@@ -58,7 +58,7 @@ class WebhookChannel:
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
-        """Make the client; it belongs to the event loop that runs now."""
+        """Make the client on the running event loop, to which it belongs."""
         connector = aiohttp.TCPConnector(
             limit=0,  # the pump sets the limits
             resolver=self._resolver,
@@ -70,7 +70,7 @@ class WebhookChannel:
         self._session = aiohttp.ClientSession(
             connector=connector,
             timeout=self._timeout,
-            auto_decompress=False,  # the answer is of no interest, so nobody unpacks a bomb
+            auto_decompress=False,  # the answer is not read: no decompression bomb
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             headers={"User-Agent": "Todo-Webhooks/1"},
@@ -83,7 +83,7 @@ class WebhookChannel:
             await self._session.close()
 
     async def send(self, delivery: Delivery) -> None:
-        """Post it if it is still wanted, and keep book of how the webhook fares."""
+        """Send the POST if the delivery is still wanted, and record the webhook's success or failure."""
         await self._last_look.at(delivery)
         try:
             await self._post(delivery)
@@ -124,7 +124,7 @@ class WebhookChannel:
 
     @staticmethod
     async def _note(statement: Awaitable[int | None]) -> int | None:
-        # The book is not worth a delivery: it went as it went, whether that can be written down or not.
+        # A failure to record the webhook's health must not change the delivery's outcome.
         try:
             return await statement
         except Exception as error:
@@ -135,11 +135,11 @@ class WebhookChannel:
 
 
 class _Gone(Undeliverable):
-    """The receiver answered that it wants no more."""
+    """The receiver answered 410: it wants no more deliveries."""
 
 
 def payload(delivery: Delivery) -> bytes:
-    """The body: the same, byte for byte, for every attempt, as the first lease kept what it says of the todo."""
+    """Return the body: the same bytes in every attempt, because the first lease stored the todo's values."""
     event = ReminderDue(
         timestamp=delivery.due_at,
         data=ReminderDueData(
@@ -156,7 +156,7 @@ def payload(delivery: Delivery) -> bytes:
 
 
 def signed_headers(message_id: str, body: bytes, secrets: Sequence[str], now: datetime) -> dict[str, str]:
-    """What proves that the body comes from us, and when: one signature for each secret that is good."""
+    """Return the signature headers, which prove origin and time of the body: one signature for each valid secret."""
     timestamp = str(int(now.timestamp()))
     content = b".".join((message_id.encode(), timestamp.encode(), body))
     signatures = [
