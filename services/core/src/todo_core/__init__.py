@@ -1,4 +1,4 @@
-"""The product: what an account, a todo and a reminder are, and every line of SQL.
+"""The core of the product: the rules of accounts, todos and reminders, and every line of SQL.
 
-Knows nothing of HTTP and nothing of Celery; `todo_api` and `todo_worker` are the two doors to it.
+It imports neither HTTP nor Celery code; `todo_api` and `todo_worker` build on it.
 """

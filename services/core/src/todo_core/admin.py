@@ -1,4 +1,4 @@
-"""`todo-admin`: what an operator asks of the product."""
+"""`todo-admin`: the commands for operators."""
 
 import argparse
 import asyncio
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 if it did what was asked, 2 with a sentence on standard error if it could not."""
+    """Run one command; return 0 if it succeeded, 2 with a sentence on standard error if it failed."""
     options = _parser().parse_args(arguments)
     run: Callable[[Settings, argparse.Namespace], None] = options.run
     try:

@@ -1,6 +1,6 @@
-"""The only source of "now" in Python, and the range of instants that people may write.
+"""The only source of "now" in Python, and the range of instants that users may write.
 
-What the database decides, the database's own clock decides.
+Statements compare with the database's own clock.
 """
 
 from datetime import UTC, datetime
@@ -11,5 +11,5 @@ LATEST = datetime(9999, 12, 31, 23, 59, 59, 999_998, tzinfo=UTC)
 
 
 def now() -> datetime:
-    """The current instant, zone-aware, in UTC."""
+    """Return the current instant, zone-aware, in UTC."""
     return datetime.now(UTC)

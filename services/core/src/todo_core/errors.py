@@ -1,4 +1,4 @@
-"""What can go wrong, said once. A door turns each kind into its own protocol's answer; core knows no HTTP."""
+"""The errors of the product. Each service maps them to its own protocol; core knows no HTTP."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ from typing import ClassVar
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One field that broke one rule.
+    """One field that breaks one rule.
 
-    `rule` is a stable name that a door has words for, in each language; `params` fill those words.
+    `rule` is a stable name that a service has a text for, in each language; `params` fill that text.
     """
 
     field: str
@@ -19,56 +19,56 @@ class Fault:
 
 
 class AppError(Exception):
-    """Something that a person can be told. `code` never changes once released."""
+    """An error with a text for the user. `code` never changes once released."""
 
     code: ClassVar[str]
     keeps_changes: ClassVar[bool] = False
-    """Whether what was written before it is committed all the same (the edge does so: see the API's `get_session`)."""
+    """True if writes made before the error are committed all the same (by the API's `get_session`)."""
 
     def __init__(self, *faults: Fault, retry_after: int | None = None) -> None:
         super().__init__(self.code)
         self.faults = faults
         self.retry_after = retry_after
-        """Seconds after which another try makes sense."""
+        """Seconds after which another try may succeed."""
 
 
 class NotFound(AppError):
-    """It does not exist, or it is someone else's: nobody learns which."""
+    """The thing does not exist, or belongs to another account: the error does not tell which."""
 
     code = "not_found"
 
 
 class Conflict(AppError):
-    """It would clash with what is there already."""
+    """The change conflicts with existing data."""
 
     code = "conflict"
 
 
 class Invalid(AppError):
-    """The input breaks a rule that its shape alone did not show."""
+    """The input breaks a rule beyond its schema."""
 
     code = "validation_failed"
 
 
 class Unauthenticated(AppError):
-    """No account stands behind this request (any more)."""
+    """The request has no valid account (any more)."""
 
     code = "unauthenticated"
 
 
 class Forbidden(AppError):
-    """The account is known, and still may not."""
+    """The account is known but not allowed to do this."""
 
     code = "forbidden"
 
 
 class PreconditionFailed(AppError):
-    """It has changed since the caller last looked."""
+    """The resource has changed since the caller read it."""
 
     code = "precondition_failed"
 
 
 class Unavailable(AppError):
-    """A part that this needs is down or overloaded; the same request may succeed later."""
+    """A server that the request needs is down or overloaded; the same request may succeed later."""
 
     code = "unavailable"

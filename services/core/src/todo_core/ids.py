@@ -1,4 +1,4 @@
-"""Primary keys: UUIDv7 (RFC 9562, section 5.7), so that new rows land at the end of an index, not all over it."""
+"""Primary keys: UUIDv7 (RFC 9562, section 5.7), so that new rows go to the end of an index."""
 
 from uuid import UUID
 
@@ -6,5 +6,5 @@ import uuid_utils.compat
 
 
 def new_id() -> UUID:
-    """A fresh UUIDv7; within one process each is greater than the one before."""
+    """Return a new UUIDv7; within one process each is greater than the one before."""
     return uuid_utils.compat.uuid7()

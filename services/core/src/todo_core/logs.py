@@ -1,4 +1,4 @@
-"""Logs on standard output, ours and our libraries' alike: JSON lines, or lines for eyes on a terminal."""
+"""Logs of our code and of libraries on standard output: JSON lines, or coloured lines on a terminal."""
 
 import logging
 import sys
@@ -19,7 +19,7 @@ def _json(event: dict[str, Any], **_: object) -> bytes:
 def _format_exception(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Write out the traceback, but not the row that PostgreSQL quotes in the DETAIL of a constraint that was broken."""
     error = event.get("exc_info")
-    # A line may be written while an error is handled and show no traceback: there is nothing to leave out of it then.
+    # A line that is written while an error is handled may have no traceback: then there is nothing to leave out.
     if error and not isinstance(error, BaseException):
         error = error[1] if isinstance(error, tuple) else sys.exc_info()[1]
     rows = []
@@ -34,7 +34,7 @@ def _format_exception(logger: Any, method: str, event: MutableMapping[str, Any])
 
 
 def _render_for_eyes(logger: Any, method: str, event: MutableMapping[str, Any]) -> bytes:
-    """Write one coloured line; of a request, what a person looks for: status, method, route, milliseconds."""
+    """Write one coloured line; for a request: status, method, route, milliseconds."""
     if event.get("event") == "request":
         words = [str(event.pop(name)) for name in ("status", "method", "route", "ms")]
         event["event"] = f"{' '.join(words)} ms"
@@ -44,7 +44,7 @@ def _render_for_eyes(logger: Any, method: str, event: MutableMapping[str, Any]) 
 
 
 def configure(settings: RuntimeSettings) -> None:
-    """Send every log line of this process through structlog. Call once, when the process starts."""
+    """Route every log line of this process through structlog. Call once, when the process starts."""
     for_eyes = sys.stdout.isatty()
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -75,5 +75,5 @@ def configure(settings: RuntimeSettings) -> None:
         library = logging.getLogger(name)
         library.handlers.clear()
         library.propagate = True
-    # One line a request is ours to write, with the id and without the query string.
+    # Our middleware writes the one line a request, with the id and without the query string.
     logging.getLogger("uvicorn.access").disabled = True

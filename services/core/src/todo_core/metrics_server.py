@@ -1,8 +1,8 @@
-"""Serves a service's metrics to Prometheus: one of its processes adds up what all of them count.
+"""Serves a service's metrics to Prometheus: one of its processes adds up the counters of all.
 
-Each process counts in files of its own, in a folder that they share (prometheus_client's multi-process mode). Whoever
-gets the port serves the sum. What processes counted that are gone stays in it, as counters must not fall; it is folded
-into one file of each kind, so that a service whose processes come and go does not fill its folder.
+Each process counts in its own files, in a shared folder (prometheus_client's multi-process mode). The process that
+gets the port serves the sum. The counts of ended processes stay in it, as counters must not fall; they are merged
+into one file of each kind, so that a service that restarts processes often does not fill the folder.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ _OF_THE_DEAD = "dead"
 _RETRY_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 _Value = tuple[float, float]
-"""A number, and when it was set."""
+"""A number, and the time at which it was set."""
 _Rule = Callable[[_Value, _Value], _Value]
 
 
@@ -41,9 +41,9 @@ _RULES: dict[str, _Rule] = {"counter": _add, "histogram": _add, "gauge_mostrecen
 
 
 class MetricsServer:
-    """One process's part in it. `choose` comes before prometheus_client is imported, `join` before anything counts.
+    """Serves the metrics from one process. Call `choose` before prometheus_client is imported, `join` before counting.
 
-    With port 0 there are no metrics, and nothing here does anything.
+    With port 0 there are no metrics, and the methods do nothing.
     """
 
     def __init__(self, directory: Path, host: str, port: int) -> None:
@@ -55,7 +55,7 @@ class MetricsServer:
         self._thread: threading.Thread | None = None
 
     def choose(self) -> None:
-        """Choose where this process counts. prometheus_client looks only when it is imported.
+        """Choose the folder for this process's files. prometheus_client reads it only at import.
 
         Raises:
             OSError: the folder cannot be made.
@@ -65,7 +65,7 @@ class MetricsServer:
             os.environ[_VARIABLE] = str(self._directory)
 
     def join(self) -> None:
-        """Take part, until the process ends. Who finds nobody else here forgets what earlier processes counted.
+        """Count in the folder until the process ends. The first process removes the files of earlier ones.
 
         Raises:
             OSError: the folder cannot be used.
@@ -76,20 +76,20 @@ class MetricsServer:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            pass  # somebody is here, so their numbers go on
+            pass  # other processes are running: keep their counts
         else:
             for path in self._directory.glob("*.db"):
                 path.unlink()
         fcntl.flock(self._lock, fcntl.LOCK_SH)
 
     def serve(self) -> None:
-        """Serve as soon as the port can be had, which another process of the service may have until it ends."""
+        """Serve as soon as the port is free: another process of the service may hold it until it ends."""
         if self._port:
             self._thread = threading.Thread(target=self._serve, name="metrics_server", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
-        """Let go of the port, for another to take, and of what was true of this process only while it lived."""
+        """Release the port for another process, and remove the gauges that hold only while this process lives."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
@@ -122,14 +122,14 @@ class MetricsServer:
 
 
 class _Sum:
-    """What all processes have counted, those that are gone included."""
+    """Collects the counts of all processes, ended ones included."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._folding = threading.Lock()
 
     def collect(self) -> "Iterable[Metric]":
-        """Add it up. Called for each scrape, in a thread of its own."""
+        """Add the counts up. Called for each scrape, in its own thread."""
         from prometheus_client.multiprocess import MultiProcessCollector  # noqa: PLC0415 - see `MetricsServer.choose`
 
         with self._folding:

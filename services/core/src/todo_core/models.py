@@ -1,4 +1,4 @@
-"""Every table, so that the metadata is whole: for Alembic, and for nothing else."""
+"""Imports every table, so that Alembic has complete metadata."""
 
 from todo_core.accounts.models import Account, EmailVerification, MailedAddress, RefreshToken
 from todo_core.inbox.models import Inbox, Notification

@@ -1,7 +1,7 @@
-"""Keyset cursors: where a page ended, so that the next begins there at any depth for the same price.
+"""Keyset cursors: each stores where a page ended, so that the next page costs the same at any depth.
 
-A cursor is opaque and URL-safe. It carries the last row's place and a digest of what was asked, so that it is refused
-under another sort or filter instead of giving a page that means nothing.
+A cursor is opaque and URL-safe. It holds the last row's place and a digest of the query, so that it is refused with
+another sort or filter instead of giving a wrong page.
 """
 
 import base64
@@ -20,7 +20,7 @@ _DIGEST_BYTES = 6
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A row's place in an order: the value of its sort key (None: the row has none, and stands last) and its id."""
+    """A row's place in an order: the value of its sort key (None: the row has none, and comes last) and its id."""
 
     key: str | datetime | None
     id: UUID
@@ -35,16 +35,16 @@ def _fold(query: str) -> bytes:
 
 
 def encode_cursor(query: str, place: Place) -> str:
-    """The cursor that continues `query` (its sort and filters, in one canonical spelling) after `place`."""
+    """Return the cursor that continues `query` (its sort and filters, in one canonical spelling) after `place`."""
     body = orjson.dumps([place.key, place.id], option=orjson.OPT_UTC_Z)
     return base64.urlsafe_b64encode(_digest(query, body) + body).rstrip(b"=").decode("ascii")
 
 
 def decode_cursor(query: str, cursor: str, *, key_is_instant: bool) -> Place:
-    """The place that a cursor of this same query names.
+    """Return the place in a cursor of this same query.
 
     Raises:
-        Invalid: it is no cursor of ours, or one of another sort or filter.
+        Invalid: the text is no cursor of ours, or one of another sort or filter.
     """
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
@@ -57,7 +57,7 @@ def decode_cursor(query: str, cursor: str, *, key_is_instant: bool) -> Place:
         raise Invalid(Fault("cursor", "cursor")) from error
 
 
-# The digest keeps queries apart, not forgers out: what a cursor holds is checked as any other input.
+# The digest tells queries apart and is no signature: a cursor's content is checked as any other input.
 def _instant(key: str) -> datetime:
     return datetime.fromisoformat(key).astimezone(UTC)
 

@@ -1,10 +1,10 @@
-"""What one process can know of another on the same machine."""
+"""Looks up processes on the same machine."""
 
 import os
 
 
 def is_running(pid: int) -> bool:
-    """Whether there is a process of this number, anybody's."""
+    """Tell whether a process of this number exists, of any user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

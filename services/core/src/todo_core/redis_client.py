@@ -1,4 +1,4 @@
-"""How every process is a client of Redis: briefly, and once. What it sends are wishes."""
+"""Makes the clients of Redis: short timeouts, no retries. Nothing sent to Redis may be needed for correctness."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from todo_core.urls import with_password
 
 
 def connect(settings: RedisSettings) -> Redis:
-    """A client that neither waits long nor tries twice. It opens no connection yet."""
+    """Make a client with short timeouts and no retries. It opens no connection yet."""
     seconds = settings.timeout_ms / 1_000
     client = Redis.from_url(
         with_password(settings.url, settings.password),
@@ -35,10 +35,10 @@ def connect(settings: RedisSettings) -> Redis:
 
 
 class _Tcp(Connection):
-    """Never has its server's name looked up twice at the same time.
+    """A TCP connection that never has two lookups of its server's name under way.
 
-    Names are looked up in a handful of threads for all of a process. Where a container is gone, its name takes ten
-    seconds to be refused: lookups that nobody waits for any more would fill them all, and PostgreSQL's would wait.
+    A process looks names up in a few threads. The lookup of a container that is gone takes ten seconds to fail:
+    lookups whose callers have given up would fill all threads, and PostgreSQL's would wait.
     """
 
     _under_way: ClassVar[dict[tuple[object, str, int], asyncio.Future[Any]]] = {}
@@ -57,7 +57,7 @@ class _Tcp(Connection):
             def forget(done: "asyncio.Future[Any]") -> None:
                 del self._under_way[key]
                 if not done.cancelled():
-                    done.exception()  # whoever still waited has it; nobody else wants it
+                    done.exception()  # callers that still waited got the error; mark it as retrieved
 
             lookup.add_done_callback(forget)
             self._under_way[key] = lookup
@@ -65,4 +65,4 @@ class _Tcp(Connection):
 
 
 class _Tls(_Tcp, SSLConnection):
-    """The same by TLS."""
+    """The same over TLS."""

@@ -1,4 +1,4 @@
-"""Addresses of servers, with the password from a setting of its own."""
+"""Server URLs, with the password from a separate setting."""
 
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -6,7 +6,7 @@ from pydantic import SecretStr
 
 
 def with_password(url: SecretStr, password: SecretStr | None) -> str:
-    """The URL; with this password instead of its own, where there is one, so that a file can hold it."""
+    """Return the URL with `password` instead of its own, if one is given, so that a file can hold the password."""
     text = url.get_secret_value()
     if password is None:
         return text

@@ -1,4 +1,4 @@
-"""The inbox: what an account was told in the app, and the counter that numbers it."""
+"""The inbox: an account's notifications in the app, and the counter that numbers them."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,8 +11,8 @@ from todo_core.ids import new_id
 
 
 class Inbox(SQLModel, table=True):
-    """The counter of an account's notifications. Its row lock orders them as they commit, so that a reader who has
-    seen number n can never find one below it later."""
+    """The counter of an account's notifications. Its row lock makes numbers ascend in the order of commits, so once a
+    reader has seen number n, no lower number appears."""
 
     __tablename__ = "inboxes"
 
@@ -21,7 +21,7 @@ class Inbox(SQLModel, table=True):
 
 
 class Notification(SQLModel, table=True):
-    """Something that an account was told in the app."""
+    """A notification of an account in the app."""
 
     __tablename__ = "notifications"
     __table_args__ = (
@@ -37,9 +37,9 @@ class Notification(SQLModel, table=True):
     kind: str
     """`reminder`, or `webhook_disabled`."""
     delivery_id: UUID | None = None
-    """The delivery that brought it: a repeat of that brings no second."""
+    """The delivery that created it: a repeat of the delivery creates no second one."""
     todo_id: UUID | None = None
-    """What it is about. No foreign key: it outlives its todo."""
+    """The todo that it is about. No foreign key: it outlives its todo."""
     title: str
     due_at: datetime | None = Field(default=None, sa_type=Instant)
     created_at: datetime = Field(default=None, sa_type=Instant, sa_column_kwargs={"server_default": func.now()})

@@ -1,8 +1,8 @@
-"""The inbox: what an account was told in the app, in the order in which it was told.
+"""The inbox: an account's notifications in the app, numbered in the order of their commits.
 
-Every notification has a number of its account's own, taken under the lock of the account's counter and kept until the
-commit. So numbers become visible in their order: a reader who has seen n finds whatever comes later above n, however
-many writers there are. A sequence would not do: it hands out 7 and 8, 8 commits first, and who has read 8 has passed 7.
+Each notification takes the account's next number under the lock of the account's counter, which is held until the
+commit. So numbers become visible in ascending order: after number n, a reader only has to look above n, with any number
+of writers. A sequence would not do: 7 and 8 are given out, 8 commits first, and a reader of 8 would miss 7.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ from todo_core.database import StatementPool
 from todo_core.ids import new_id
 
 COLUMNS = "id, kind, delivery_id, todo_id, title, due_at, created_at, read_at, seq"
-"""A notification as people see it."""
+"""The columns of a notification that the API shows."""
 _OF_N = ", ".join(f"n.{column}" for column in COLUMNS.split(", "))
-LARGEST_SEQ = 2**53 - 1  # what every client's JSON can hold
+LARGEST_SEQ = 2**53 - 1  # the largest integer that every JSON client can hold
 
-# One statement, so one transaction. What is announced is read under locks that every change of it waits for, so nothing
-# is announced that was completed, moved or deleted by a transaction that committed before this one.
+# One statement, so one transaction. Todos are read under locks that every change of them waits for, so no todo is
+# announced that was completed, moved or deleted by a transaction that committed before this one.
 #
-# The locks are taken in the order in which they stand here. The accounts' come first, as in every change of a todo: who
-# holds them is in no change of these todos, so what is locked after them is never waited for in two orders. FOR SHARE,
-# as a change of a todo takes NO KEY UPDATE. A row that was changed since the statement began is read anew when it is
-# locked, and has to fit again. A repeat finds its notification: nobody else holds the delivery's lease.
+# The locks are taken in the order of the text. The accounts' come first, as in every change of a todo: while they are
+# held, no change of these todos is under way, so the later locks cannot deadlock. FOR SHARE, as a change of a todo
+# takes NO KEY UPDATE. A row that was changed since the statement began is read again when it is locked, and has to
+# match again. A repeat finds its notification: no other worker holds the delivery's lease.
 _ANNOUNCE = """
 WITH asked AS (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[])
@@ -73,7 +73,7 @@ ORDER BY array_position($1::uuid[], asked.delivery_id)
 
 @dataclass(frozen=True, slots=True)
 class Leased:
-    """A delivery to an inbox that a worker has under lease."""
+    """A delivery to an inbox, leased by a worker."""
 
     delivery_id: str
     fence: int
@@ -82,31 +82,31 @@ class Leased:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """What became of one."""
+    """The result of announcing one delivery."""
 
     wanted: bool
-    """False if its todo was completed, moved or deleted meanwhile, its lease is another's, or its account is gone."""
+    """False if meanwhile its todo was completed, moved or deleted, its lease taken over, or its account deleted."""
     seq: int | None
     """The notification's number; None if it is not wanted, and for a repeat."""
     passed_over: bool
-    """Nothing was decided: its account was being changed. If that was waited for, the account is gone."""
+    """True if its account was locked, so nothing was decided. With `wait`, it means that the account is gone."""
 
 
 class Inboxes:
-    """Writes into inboxes, on a process's plain connections."""
+    """Writes notifications, on a process's plain connections."""
 
     def __init__(self, statements: StatementPool) -> None:
         self._statements = statements
 
     async def announce(self, deliveries: Sequence[Leased], *, wait: bool = False) -> list[Announced]:
-        """Tell accounts of todos that are due, once for each delivery, if that is still wanted.
+        """Add a notification for each delivery that is still wanted; a repeat adds none.
 
         Args:
-            wait: for accounts that are being changed at this moment. Without, they are passed over, so that one of them
-                does not hold up the others.
+            wait: wait for accounts that are locked. Without it they are passed over, so that one of them does not delay
+                the others.
 
         Returns:
-            what became of each, in their order.
+            the result of each, in their order.
         """
         rows = await self._statements.fetch(
             _ANNOUNCE.format(skip="" if wait else " SKIP LOCKED"),
@@ -118,8 +118,8 @@ class Inboxes:
         return [Announced(**row) for row in rows]
 
 
-# Each gives a row for the account even if it has no such notifications (with a null id), and none if the token is not
-# good any more.
+# Each returns a row for the account even if it has no such notifications (with a null id), and none if the token is not
+# valid any more.
 _LIST = """
 SELECT {columns} FROM accounts a
 LEFT JOIN LATERAL (
@@ -138,7 +138,7 @@ SELECT a.id, a.auth_version, coalesce(i.last_seq, 0) AS last_seq
 FROM accounts a LEFT JOIN inboxes i ON i.account_id = a.id
 WHERE a.id = ANY($1::uuid[])
 """
-# Locked in their order: two that mark all at the same time cannot deadlock.
+# Locked in order of `seq`: two requests that mark all at the same time cannot deadlock.
 _MARK = """
 WITH owner AS MATERIALIZED (
     SELECT id FROM accounts WHERE id = $1 AND auth_version = $2
@@ -158,14 +158,14 @@ _MARK_ALL = _MARK.format(
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The last number of an inbox, and which tokens its account takes."""
+    """The last number of an inbox, and which tokens its account accepts."""
 
     auth_version: int
     last_seq: int
 
 
 class InboxReads:
-    """The hot reads. Each checks in its one statement that the account still stands behind the token."""
+    """The hot reads. Each checks in its one statement that the account still accepts the token."""
 
     def __init__(self, statements: StatementPool) -> None:
         self._statements = statements
@@ -173,31 +173,31 @@ class InboxReads:
     async def page(
         self, owner: Principal, *, below: int, limit: int, unread: bool = False
     ) -> list[asyncpg.Record] | None:
-        """Notifications whose number is less than `below`, the newest first; None if the account is gone."""
+        """Return notifications numbered less than `below`, the newest first; None if the account is gone."""
         return _rows(await self._statements.fetch(_PAGES[unread], owner.id, owner.auth_version, below, limit))
 
     async def after(self, owner: Principal, seq: int, limit: int) -> list[asyncpg.Record] | None:
-        """Notifications whose number is greater than `seq`, the oldest first; None if the account is gone."""
+        """Return notifications numbered greater than `seq`, the oldest first; None if the account is gone."""
         return _rows(await self._statements.fetch(_AFTER, owner.id, owner.auth_version, seq, limit))
 
     async def heads(self, account_ids: list[UUID]) -> dict[UUID, Head]:
-        """The last number of each of these inboxes. An account that is gone is not among them."""
+        """Return the last number of each of these inboxes, without accounts that are gone."""
         rows = await self._statements.fetch(_HEADS, [str(account_id) for account_id in account_ids])
         return {UUID(row["id"]): Head(row["auth_version"], row["last_seq"]) for row in rows}
 
 
 class InboxMarks:
-    """What is read. Each is one statement on a plain connection, and so a transaction of its own."""
+    """Marks notifications as read, each time with one statement on a plain connection, so in one transaction."""
 
     def __init__(self, statements: StatementPool) -> None:
         self._statements = statements
 
     async def one(self, owner: Principal, notification_id: UUID) -> asyncpg.Record | None:
-        """Mark one as read; its columns, all null if there is no such notification, and None if the account is gone."""
+        """Mark one as read; return its columns, all null if it does not exist, or None if the account is gone."""
         return await self._statements.fetchrow(_MARK_ONE, owner.id, owner.auth_version, notification_id)
 
     async def all(self, owner: Principal, up_to: int) -> int | None:
-        """Mark those up to a number as read; how many were not, and None if the account is gone."""
+        """Mark those up to a number as read; return how many were not, or None if the account is gone."""
         row = await self._statements.fetchrow(_MARK_ALL, owner.id, owner.auth_version, up_to)
         return None if row is None else row["marked"]
 

@@ -1,4 +1,4 @@
-"""The rules of reading the inbox."""
+"""The rules for reading the inbox."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -12,7 +12,7 @@ from todo_core.paging import Place, decode_cursor, encode_cursor
 
 
 class NotificationNotFound(NotFound):
-    """There is no such notification, or it is someone else's."""
+    """The notification does not exist, or belongs to another account."""
 
     code = "notification_not_found"
 
@@ -26,14 +26,14 @@ class NotificationPage:
 
 
 class InboxBrowser:
-    """What an account was told, and what of it was read."""
+    """Reads an account's notifications, and marks them as read."""
 
     def __init__(self, reads: InboxReads, marks: InboxMarks) -> None:
         self._reads = reads
         self._marks = marks
 
     async def page(self, owner: Principal, *, limit: int, cursor: str | None, unread: bool) -> NotificationPage:
-        """One page, the newest first.
+        """Return one page, the newest first.
 
         Raises:
             Invalid: the cursor is not one of this list.
@@ -50,7 +50,7 @@ class InboxBrowser:
         return NotificationPage(rows[:limit], encode_cursor(query, Place(str(last["seq"]), UUID(last["id"]))))
 
     async def mark_read(self, owner: Principal, notification_id: UUID) -> asyncpg.Record:
-        """Mark one as read. One that is read already keeps its first time.
+        """Mark one notification as read. One that is read already keeps its first time.
 
         Raises:
             NotificationNotFound: there is no such notification, or it is someone else's.
@@ -64,7 +64,7 @@ class InboxBrowser:
         return row
 
     async def mark_all_read(self, owner: Principal, up_to: int | None) -> int:
-        """Mark all as read, or all up to a number; how many were not.
+        """Mark all as read, or all up to a number; return how many were not.
 
         Raises:
             Unauthenticated: the account is gone, or the token has been ended.
@@ -76,7 +76,7 @@ class InboxBrowser:
 
 
 def _seq(place: Place) -> int:
-    # The digest keeps queries apart, not forgers out: what a cursor holds is checked as any other input.
+    # The digest tells queries apart and is no signature: a cursor's content is checked as any other input.
     key = place.key if isinstance(place.key, str) else ""
     if not (key.isascii() and key.isdigit() and len(key) <= 19 and int(key) <= LARGEST_SEQ):
         raise Invalid(Fault("cursor", "cursor"))

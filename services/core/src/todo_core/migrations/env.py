@@ -1,7 +1,7 @@
-"""How Alembic reaches the database: one migrator at a time, with limits, whichever command it was started by.
+"""Connects Alembic to the database: one migrator at a time, with time limits, for every command.
 
-The advisory lock is asked for again and again with no transaction open, never waited for: a waiting lock holds a
-snapshot, `CREATE INDEX CONCURRENTLY` waits for snapshots, and the two would wait for each other.
+The advisory lock is polled with no transaction open, never waited for: a waiting lock holds a snapshot, `CREATE INDEX
+CONCURRENTLY` waits for snapshots, and the two would wait for each other.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from sqlmodel.sql.sqltypes import AutoString
 
 from todo_core.database import Instant, connect, metadata, migration_revision
 from todo_core.migrations import runner
-from todo_core.models import Bytewise  # with it comes every table
+from todo_core.models import Bytewise  # imports every table
 from todo_core.settings import DatabaseSettings, Settings
 
 _LOCK_KEY = 0x746F646F_6D696772  # "todomigr"
@@ -29,7 +29,7 @@ async def _take_lock(connection: asyncpg.Connection) -> None:
 
 
 def _render(kind: str, item: object, _: AutogenContext) -> str | Literal[False]:
-    # SQLModel's own string type, and ours, are written as what they are in the database.
+    # SQLModel's string type and ours are written as their database types.
     if kind == "type" and isinstance(item, AutoString):
         return "sa.String()"
     if kind == "type" and isinstance(item, Instant):
@@ -59,7 +59,7 @@ async def _run(settings: DatabaseSettings) -> None:
         "lock_timeout": str(settings.migration_lock_timeout_ms),
         "statement_timeout": str(settings.migration_statement_timeout_ms),
     }
-    # The lock lives on a connection of its own: the migrations' may commit, or be ended by a limit.
+    # The lock has its own connection: the migrations' may commit, or be ended by a time limit.
     holder = await connect(settings, server_settings=limits)
     try:
         await _take_lock(holder)

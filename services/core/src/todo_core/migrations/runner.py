@@ -1,4 +1,4 @@
-"""Migrations as the product runs them, and what a database's migration says about it."""
+"""Runs the migrations, and compares a database's revision with this code's."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -14,19 +14,19 @@ VERSIONS = _HERE / "versions"
 
 
 def config(settings: Settings | None = None) -> Config:
-    """Alembic's configuration, without a file."""
+    """Return Alembic's configuration, without a file."""
     options = Config()
-    # Config reads % as interpolation.
+    # Config interpolates %.
     options.set_main_option("script_location", str(_HERE).replace("%", "%%"))
     options.attributes["settings"] = settings
     return options
 
 
 def upgrade(settings: Settings, revision: str = "head") -> str | None:
-    """Bring the database up to a revision. Safe to run anywhere, any number at once: they queue.
+    """Upgrade the database to a revision. Several may run at once: they run one after the other.
 
-    To `head`, a database that a newer release has migrated is left as it is: a release that is rolled back migrates
-    before it starts as every other does.
+    With `head`, a database that a newer release has migrated stays unchanged: after a rollback, the older release also
+    migrates before it starts.
 
     Returns:
         the revision that the database is at now.
@@ -39,7 +39,7 @@ def upgrade(settings: Settings, revision: str = "head") -> str | None:
 
 
 def downgrade(settings: Settings, revision: str) -> None:
-    """Take the database back down to a revision; `base` empties it."""
+    """Downgrade the database to a revision; `base` removes all tables."""
     command.downgrade(config(settings), revision)
 
 
@@ -54,12 +54,12 @@ def check(settings: Settings) -> None:
 
 @lru_cache(maxsize=1)
 def scripts() -> ScriptDirectory:
-    """The migrations that this code has."""
+    """Return the directory of this code's migrations."""
     return ScriptDirectory.from_config(config())
 
 
 def head() -> str:
-    """The newest revision that this code knows."""
+    """Return the newest revision of this code."""
     revision = scripts().get_current_head()
     if revision is None:
         raise RuntimeError("the package carries no migrations")
@@ -72,14 +72,14 @@ def _known() -> frozenset[str]:
 
 
 def is_newer(revision: str | None) -> bool:
-    """Whether this code does not know the revision: a newer release made it.
+    """Tell whether a newer release made the revision, so that this code does not know it.
 
-    Migrations are written so that the release before still runs on them (expand, then contract), so that one can
-    deploy, and roll back, without a gap.
+    The previous release still runs on each migration (expand, then contract), so that deploying and rolling back need
+    no downtime.
     """
     return revision is not None and revision not in _known()
 
 
 def is_current_or_newer(revision: str | None) -> bool:
-    """Whether a database at this revision serves this code."""
+    """Tell whether this code runs on a database at this revision."""
     return revision == head() or is_newer(revision)

@@ -1,4 +1,4 @@
-"""How an account wants to be reminded."""
+"""The table of preferences."""
 
 from datetime import time
 from uuid import UUID
@@ -12,7 +12,7 @@ _TRUE = text("true")
 
 
 class Preferences(SQLModel, table=True):
-    """How an account wants to be reminded. An account without a row has the defaults."""
+    """An account's preferences for reminders. An account without a row has the defaults."""
 
     __tablename__ = "preferences"
     __table_args__ = (
@@ -29,7 +29,7 @@ class Preferences(SQLModel, table=True):
     """ISO 8601 durations before the due time."""
     inbox: bool = Field(default=True, sa_column_kwargs={"server_default": _TRUE})
     email: bool = Field(default=True, sa_column_kwargs={"server_default": _TRUE})
-    """Only once the account's address is verified, whatever this says."""
+    """Takes effect only once the account's address is verified."""
     webhook: bool = Field(default=True, sa_column_kwargs={"server_default": _TRUE})
     quiet_start: time | None = None
     quiet_end: time | None = None

@@ -1,4 +1,4 @@
-"""Every statement on preferences, but for the worker's."""
+"""The statements on preferences, except the worker's."""
 
 from uuid import UUID
 
@@ -22,24 +22,24 @@ WHERE a.id = $1 AND a.auth_version = $2
 
 
 class PreferencesReads:
-    """Reads that need no transaction. Each checks in its one statement that the account stands behind the token."""
+    """Reads that need no transaction. Each checks in its one statement that the account accepts the token."""
 
     def __init__(self, statements: StatementPool) -> None:
         self._statements = statements
 
     async def preferences(self, owner: Principal) -> asyncpg.Record | None:
-        """The account's preferences, with its time zone; None if the account is gone."""
+        """Return the account's preferences with its time zone; None if the account is gone."""
         return await self._statements.fetchrow(_PREFERENCES, owner.id, owner.auth_version)
 
 
 class PreferencesRepository:
-    """How an account wants to be reminded."""
+    """Reads and writes preferences in the request's transaction."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
     async def with_timezone(self, account_id: UUID) -> tuple[Preferences, str]:
-        """The account's preferences (the defaults, not stored, if it never set any) and its time zone."""
+        """Return the account's preferences (the defaults, not stored, if it never set any) and its time zone."""
         row = (
             await self._session.execute(
                 select(Preferences, col(Account.timezone))
@@ -52,6 +52,6 @@ class PreferencesRepository:
         return preferences or Preferences(account_id=account_id), row[1]
 
     async def save(self, preferences: Preferences) -> None:
-        """Insert or update them."""
+        """Insert or update the preferences."""
         self._session.add(preferences)
         await self._session.flush()

@@ -17,7 +17,7 @@ MOST_DEFAULTS = 10
 
 @dataclass(frozen=True, slots=True)
 class CurrentPreferences:
-    """How an account is reminded, as it is now."""
+    """The current preferences of an account."""
 
     default_reminders: list[str]
     inbox: bool
@@ -30,16 +30,16 @@ class CurrentPreferences:
 
 
 class Replan(Protocol):
-    """Moves an account's reminders that are still to come. `ReminderService.replan_account` is one."""
+    """A function that moves an account's future reminders, as `ReminderService.replan_account` does."""
 
     async def __call__(self, owner_id: UUID, now: datetime, *, defaults_changed: bool) -> None:
-        """`now`: the instant of the change. `defaults_changed`: todos without reminders of their own get others."""
+        """Move the reminders, at the instant `now`; with `defaults_changed`, replace those that follow the defaults."""
 
 
 class PreferencesService:
-    """Changes are made under the account's lock, and its reminders move in the same transaction.
+    """Changes preferences under the account's lock, and moves its reminders in the same transaction.
 
-    This is the one place that decides whether they move: accounts change their time zone here as well.
+    Only this class decides whether they move: the time zone of an account changes here as well.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class PreferencesService:
         self._replan = replan
 
     async def get(self, owner: Principal) -> CurrentPreferences:
-        """The account's preferences.
+        """Return the account's preferences.
 
         Raises:
             Unauthenticated: the account is gone, or the token has been ended.
@@ -67,7 +67,7 @@ class PreferencesService:
         return CurrentPreferences(**row)
 
     async def update(self, owner: Principal, changes: Mapping[str, Any]) -> CurrentPreferences:
-        """Change what is given of `CurrentPreferences`, and move what is still to come accordingly.
+        """Change the given fields of `CurrentPreferences`, and move future reminders accordingly.
 
         Raises:
             Unauthenticated: the account is gone, or the token has been ended.
@@ -105,9 +105,9 @@ class PreferencesService:
         return after
 
     async def unsubscribe(self, link: Unsubscription) -> None:
-        """Send the account no more e-mail. A second time changes nothing.
+        """Switch the account's e-mail channel off. A repeat changes nothing.
 
-        If it has another address by now, or is gone, nothing goes to that of the link anyway.
+        If the account has another address by now, or is gone, no mail goes to the link's address anyway.
         """
         account = await self._accounts.lock_by_id(link.account_id)
         if account is None or address_digest(account.email) != link.address:
@@ -118,5 +118,5 @@ class PreferencesService:
 
 
 def _times(preferences: CurrentPreferences) -> tuple[object, ...]:
-    """What decides when reminders are due; the channels are only asked once they are."""
+    """Return the fields that decide when reminders are due; channels matter only after that."""
     return preferences.default_reminders, preferences.quiet_start, preferences.quiet_end, preferences.timezone

@@ -1,4 +1,4 @@
-"""What could not be delivered, for an operator: look, mend what was wrong, send again."""
+"""Dead letters, for an operator: list deliveries that were given up, and queue them again."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ FROM deliveries d JOIN reminders r ON r.id = d.reminder_id
 WHERE d.state = 'dead' ORDER BY d.settled_at DESC LIMIT $1
 """
 
-# Its age starts anew, so that it is tried for a full day again. The id stays: a receiver knows a repeat by it.
+# Its age starts at 0, so that it is tried for a full day again. The id stays: receivers recognise a repeat by it.
 _RETRY = """
 UPDATE deliveries SET state = 'pending', attempts = 0, next_attempt_at = now(), created_at = now(), settled_at = NULL,
                       lease_until = NULL
@@ -34,16 +34,16 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """An operator's statements on a process's plain connections."""
+    """Runs an operator's statements on a process's plain connections."""
 
     def __init__(self, statements: StatementPool) -> None:
         self._statements = statements
 
     async def list(self, limit: int) -> list[DeadLetter]:
-        """The latest."""
+        """Return the latest dead letters."""
         return [DeadLetter(**row) for row in await self._statements.fetch(_LIST, limit)]
 
     async def retry(self, delivery_ids: Collection[str] | None) -> int:
-        """Put those (None: all) back on their way, for another day; how many there were."""
+        """Queue these (None: all) again, for another day; return how many there were."""
         ids = None if delivery_ids is None else [*delivery_ids]
         return len(await self._statements.fetch(_RETRY, ids))

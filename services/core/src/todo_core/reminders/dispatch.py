@@ -1,7 +1,7 @@
-"""Every statement of the engine that sends reminders: claim, lease, settle.
+"""The statements of the engine that sends reminders: claim, lease, settle.
 
-Each is one statement and so one transaction: a worker that dies in it has done nothing, and one that dies between two
-of them has left rows that say what is still to be done. Only the database's clock decides what is due.
+Each is one statement and so one transaction: if a worker dies in it, it is rolled back; if it dies between two of them,
+the rows show what is still to be done. Only the database's clock decides what is due.
 
 Rows are locked in one order everywhere: reminders, then deliveries, each by id or by `SKIP LOCKED`.
 """
@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from todo_core.database import StatementPool
 
-# A reminder whose account wants to hear of it nowhere is skipped, or it would wait for a delivery for ever.
+# A reminder whose account has no enabled channel is skipped, or it would wait for a delivery for ever.
 _CLAIM = """
 WITH due AS (
     SELECT r.id, r.account_id, r.occurrence, r.remind_at
@@ -58,9 +58,9 @@ _WANTED = """r.state = 'claimed' AND r.occurrence = d.occurrence AND NOT t.compl
                    ELSE true
                END"""
 
-# `next_attempt_at` moves to the lease's end, so that one index finds both what is due and what a dead worker left.
-# More is looked at than is taken, so that one endpoint's queue does not hide what stands behind it.
-# The first lease keeps what a webhook's body says of the todo: a repeat under the same id has the same body.
+# `next_attempt_at` moves to the lease's end, so that one index finds due deliveries and those of a dead worker.
+# More rows are read than are leased, so that one endpoint's queue does not hide the rows behind it.
+# The first lease stores the todo's values of a webhook's body: a repeat under the same id has the same body.
 _LEASE = """
 WITH candidate AS (
     SELECT d.id, d.reminder_id, d.channel, d.endpoint_id, d.next_attempt_at, d.lease_until
@@ -128,7 +128,7 @@ WHERE {wanted}
 """.replace("{wanted}", _WANTED)
 _AMONG_THESE = " AND d.id = ANY($9::uuid[])"
 
-# A cancellation that came while it was being sent stays, unless it was sent after all: then that is the truth.
+# A delivery cancelled during its attempt stays cancelled, unless the attempt succeeded: then it is sent.
 _SETTLE = """
 WITH outcome AS (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::interval[])
@@ -162,7 +162,7 @@ SELECT
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What one claim found: how many reminders, and the deliveries that they became."""
+    """The result of one claim: the number of reminders, and the ids of their deliveries."""
 
     reminders: int
     deliveries: list[str]
@@ -179,14 +179,14 @@ class Delivery:
     endpoint_id: str
     fence: int
     attempts: int
-    """This one included."""
+    """The number of attempts, this one included."""
     age: timedelta
-    """Since it was made."""
+    """Time since the delivery was created."""
     due_at: datetime
     lease_expired: bool
-    """Another worker had it before, and did not come back."""
+    """True if another worker's lease on it expired."""
     wanted: bool
-    """False if its todo was completed or moved, or its endpoint switched off, since it was made: it is not sent."""
+    """False if since then its todo was completed or moved, or its endpoint switched off: it is not sent."""
     account_id: str
     username: str
     email: str
@@ -199,12 +199,12 @@ class Delivery:
     secret: str | None
     previous_secret: str | None
     failing: bool
-    """Its webhook has failed ever since some attempt before."""
+    """True if its webhook has failed since an earlier attempt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a delivery under lease ended: `sent`, `cancelled`, `dead`, or `pending` again after `delay`."""
+    """The outcome of a leased delivery: `sent`, `cancelled`, `dead`, or `pending` again after `delay`."""
 
     id: str
     fence: int
@@ -215,22 +215,22 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """How long the oldest that is due has been waiting, in seconds; 0 if nothing is."""
+    """The ages in seconds of the oldest reminder and delivery that are due; 0 if none is."""
 
     oldest_reminder_seconds: float
     oldest_delivery_seconds: float
 
 
 class Dispatch:
-    """The engine's statements, on a process's plain connections."""
+    """Runs the engine's statements on a process's plain connections."""
 
     def __init__(self, statements: StatementPool) -> None:
         self._statements = statements
 
     async def claim(self, limit: int, *, newest_first: bool = False) -> Claimed:
-        """Turn reminders that are due into deliveries, at most `limit` of them.
+        """Turn due reminders into deliveries, at most `limit` of them.
 
-        Oldest first; a share taken from the other end keeps fresh ones punctual while an outage is caught up with.
+        Oldest first. With `newest_first`, new reminders stay punctual while the backlog of an outage is worked off.
         """
         row = await self._statements.fetchrow(_CLAIM.format(direction="DESC" if newest_first else "ASC"), limit)
         return Claimed(0, []) if row is None else Claimed(row["reminders"], list(row["deliveries"]))
@@ -248,7 +248,7 @@ class Dispatch:
         newest_first: bool = False,
         among: Collection[str] | None = None,
     ) -> list[Delivery]:
-        """Take deliveries that are due under a lease: nobody else sends them until it ends.
+        """Lease due deliveries: no other worker sends them until the lease ends.
 
         At most `limit`, at most `rooms[channel]` of a channel (none of one that is not in it), none for endpoints that
         are busy; if `among` is given, only of these. In the channels that are `rationed`, at most `per_endpoint` for
@@ -273,7 +273,7 @@ class Dispatch:
         return [Delivery(**row) for row in rows]
 
     async def still_wanted(self, deliveries: Sequence[Delivery]) -> list[bool]:
-        """Whether each, taken under lease a while ago, is still to be sent, and still by this worker."""
+        """Tell for each leased delivery whether it is still to be sent, and still by this worker."""
         rows = await self._statements.fetch(
             _STILL_WANTED, [delivery.id for delivery in deliveries], [delivery.fence for delivery in deliveries]
         )
@@ -281,10 +281,10 @@ class Dispatch:
         return [delivery.id in found for delivery in deliveries]
 
     async def settle(self, outcomes: Sequence[Outcome]) -> set[str]:
-        """Write down how leased deliveries ended. Those whose lease has passed to somebody else are left as they are.
+        """Write the outcomes of leased deliveries. Deliveries that another worker has leased since stay unchanged.
 
         Returns:
-            the ids of those that were settled.
+            the ids of the deliveries that were settled.
         """
         rows = await self._statements.fetch(
             _SETTLE,
@@ -297,6 +297,6 @@ class Dispatch:
         return {row["id"] for row in rows}
 
     async def backlog(self) -> Backlog:
-        """What is due and still waiting."""
+        """Return the ages of the oldest due reminder and delivery."""
         row = await self._statements.fetchrow(_STATE)
         return Backlog(0, 0) if row is None else Backlog(**row)

@@ -1,4 +1,4 @@
-"""When a reminder is due: offsets from the due time, and quiet hours, in the account's own time zone.
+"""Computes when a reminder is due: offsets from the due time, and quiet hours, in the account's time zone.
 
 Wall-clock arithmetic follows RFC 5545, section 3.3.5: a local time that a clock change skips is read with the offset
 before the change (so it lands as much later), and one that occurs twice is its first occurrence.
@@ -16,17 +16,17 @@ LONGEST_DAYS = 366
 
 @dataclass(frozen=True, slots=True, order=True)
 class Offset:
-    """How long before the due time. Days are days of the calendar: the same time of day, over a clock change too."""
+    """A duration before the due time. Days are calendar days: the same time of day, also across a clock change."""
 
     days: int
     seconds: int
 
     @classmethod
     def parse(cls, text: str) -> "Offset":
-        """From an ISO 8601 duration of weeks, days, hours, minutes and seconds, such as `PT30M` or `P1DT2H`.
+        """Parse an ISO 8601 duration of weeks, days, hours, minutes and seconds, such as `PT30M` or `P1DT2H`.
 
         Raises:
-            ValueError: it is none, or longer than `LONGEST_DAYS`.
+            ValueError: it is not such a duration, or longer than `LONGEST_DAYS`.
         """
         match = _DURATION.fullmatch(text)
         if match is None or text.endswith(("P", "T")):
@@ -48,39 +48,39 @@ class Offset:
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
-    """From `start` until before `end`, every day; over midnight if `end` is not later than `start`."""
+    """A daily range from `start` until before `end`; over midnight if `end` is not later than `start`."""
 
     start: time
     end: time
 
     def include(self, moment: time) -> bool:
-        """Whether a time of day is within them."""
+        """Tell whether a time of day is within the quiet hours."""
         if self.start < self.end:
             return self.start <= moment < self.end
         return moment >= self.start or moment < self.end
 
 
 def instant(wall: datetime, zone: ZoneInfo, fold: int = 0) -> datetime:
-    """The instant of a wall-clock time (naive) in a zone, in UTC."""
+    """Return the instant of a wall-clock time (naive) in a zone, in UTC."""
     return wall.replace(tzinfo=zone, fold=fold).astimezone(UTC)
 
 
 def clocks(moment: datetime, zone: ZoneInfo) -> ZoneInfo:
-    """The zone whose clocks are read at an instant: the one given, and UTC at the ends of the calendar."""
+    """Return the zone to compute with at an instant: the one given, or UTC at the ends of the calendar."""
     return _UTC if _is_at_an_end(moment) else zone
 
 
 def _is_at_an_end(moment: datetime) -> bool:
-    """Whether an instant (in UTC) lies in the years 1, 2 or 9999.
+    """Tell whether an instant (in UTC) lies in the years 1, 2 or 9999.
 
-    There the clocks of a zone may show a year before 1 or after 9999, which Python does not have, and so may a day or
-    an offset more or less. Who writes such an instant means "never", and waits for no reminder.
+    There the local time, or a day or an offset more or less, may lie in a year before 1 or after 9999, which Python
+    does not have. Such an instant stands for "never": no reminder is expected.
     """
     return not 3 <= moment.year < 9999
 
 
 def before(due_at: datetime, offset: Offset, zone: ZoneInfo) -> datetime:
-    """The instant that lies `offset` before the due time. In the years 1 and 2 it is the due time itself."""
+    """Return the instant `offset` before the due time. In the years 1 and 2 it is the due time itself."""
     if due_at.year < 3:
         return due_at
     if offset.days:
@@ -91,7 +91,7 @@ def before(due_at: datetime, offset: Offset, zone: ZoneInfo) -> datetime:
 
 
 def after_quiet_hours(moment: datetime, quiet: QuietHours | None, zone: ZoneInfo) -> datetime:
-    """The instant itself, or the end of the quiet hours that it lies in; there are none in the years 1, 2 and 9999."""
+    """Return the instant, or the end of the quiet hours that it lies in. The years 1, 2 and 9999 have none."""
     if quiet is None or quiet.start == quiet.end or _is_at_an_end(moment):
         return moment.astimezone(UTC)
     local = moment.astimezone(zone)
@@ -101,5 +101,5 @@ def after_quiet_hours(moment: datetime, quiet: QuietHours | None, zone: ZoneInfo
     if local.time() >= quiet.end:
         wall += timedelta(days=1)
     end = instant(wall, zone)
-    # The end may occur twice, and its first time may have been before.
+    # The local end may occur twice, and the first occurrence may be past.
     return end if end >= moment else instant(wall, zone, fold=1)

@@ -1,4 +1,4 @@
-"""Every setting of the product: one model a concern, read once at start and passed down as an argument."""
+"""The settings of the product: one model a concern, read once at start and passed down as an argument."""
 
 from todo_core.settings.api import ApiSettings, RateLimitSettings
 from todo_core.settings.delivery import EmailSettings, Network, StreamSettings, WebhookSettings, WorkerSettings

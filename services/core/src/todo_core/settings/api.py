@@ -1,4 +1,4 @@
-"""The settings of the HTTP door."""
+"""The settings of the HTTP API."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from todo_core.settings.source import Concern
 
 
 class ApiSettings(Concern):
-    """The HTTP door."""
+    """The HTTP API."""
 
     model_config = SettingsConfigDict(env_prefix="API_")
 
@@ -28,12 +28,12 @@ class ApiSettings(Concern):
 
     @property
     def origins(self) -> list[str]:
-        """The origins as a list."""
+        """Return the origins as a list."""
         return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
 
 
 class RateLimitSettings(Concern):
-    """How often one address may try passwords. Requests as such are limited by the proxy, where it costs least."""
+    """The limit of password tries by one address. The proxy limits all requests, where it costs least."""
 
     model_config = SettingsConfigDict(env_prefix="RATE_LIMIT_")
 

@@ -1,4 +1,4 @@
-"""The settings of what brings reminders to people: the worker, and two of its channels."""
+"""The settings of the worker, of two of its channels, and of the API's streams."""
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
@@ -14,7 +14,7 @@ _LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
 class WorkerSettings(Concern):
-    """The worker: what is due is claimed, sent under a lease, and settled."""
+    """The worker, which claims due reminders, leases and sends their deliveries, and settles them."""
 
     model_config = SettingsConfigDict(env_prefix="WORKER_")
 
@@ -57,14 +57,14 @@ class WorkerSettings(Concern):
 
     @model_validator(mode="after")
     def _lease_outlasts_sending(self) -> Self:
-        # Else an attempt that is still under way could be begun by another process as well.
+        # Otherwise another process could begin an attempt that is still under way.
         if self.send_seconds > self.lease_seconds / 2:
             raise ValueError("WORKER_SEND_SECONDS must be at most half of WORKER_LEASE_SECONDS")
         return self
 
 
 class EmailSettings(Concern):
-    """E-mail, handed to an SMTP server."""
+    """E-mail, sent through an SMTP server."""
 
     model_config = SettingsConfigDict(env_prefix="EMAIL_")
 
@@ -91,7 +91,7 @@ class EmailSettings(Concern):
 
 
 class WebhookSettings(Concern):
-    """Webhooks: requests to addresses that people choose, and so kept away from what is not public."""
+    """Webhooks: requests to addresses that users choose, and so restricted to public ones."""
 
     model_config = SettingsConfigDict(env_prefix="WEBHOOK_")
 
@@ -109,12 +109,12 @@ class WebhookSettings(Concern):
 
     @property
     def networks(self) -> tuple[Network, ...]:
-        """The networks, parsed."""
+        """Return the networks, parsed."""
         return tuple(ip_network(text.strip()) for text in self.allowed_networks.split(",") if text.strip())
 
     @property
     def allows_loopback(self) -> bool:
-        """Whether this very machine may be called."""
+        """Tell whether webhooks may reach this machine."""
         return any(
             network.version == loopback.version and network.overlaps(loopback)
             for network in self.networks

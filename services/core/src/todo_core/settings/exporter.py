@@ -1,4 +1,4 @@
-"""The settings of the metrics exporter, which measures what no process of the product can measure of itself."""
+"""The settings of the metrics exporter, for the certificate and the backups."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s\[\]:/]+)):(
 
 
 class ExporterSettings(Concern):
-    """The metrics exporter: when the certificate ends, and when the last backup was made."""
+    """The metrics exporter, which measures the end of the certificate and the time of the last backup."""
 
     model_config = SettingsConfigDict(env_prefix="EXPORTER_")
 
@@ -25,7 +25,7 @@ class ExporterSettings(Concern):
 
     @property
     def tls_host_and_port(self) -> tuple[str, int] | None:
-        """The address, parsed."""
+        """Return the address, parsed."""
         match = _ADDRESS.fullmatch(self.tls_address)
         return None if match is None else (match["six"] or match["host"], int(match["port"]))
 

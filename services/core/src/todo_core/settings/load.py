@@ -26,7 +26,7 @@ from todo_core.settings.source import Concern, ConfigurationError, env_file, var
 
 
 class Settings:
-    """All of them. `Settings.load()` reads them; a test passes those that it wants to differ."""
+    """All settings. `Settings.load()` reads them; a test passes those that it wants to differ."""
 
     CONCERNS: ClassVar[tuple[type[Concern], ...]] = (
         RuntimeSettings,
@@ -67,7 +67,7 @@ class Settings:
         """Read every setting.
 
         Raises:
-            ConfigurationError: one is malformed, a named file cannot be read, or production was asked for with a
+            ConfigurationError: one is malformed, a named file cannot be read, or production is set with a
                 default or short secret. The text names the variables, never their values.
         """
         try:
@@ -101,16 +101,16 @@ class Settings:
 
 
 _ALMOST = 0.9
-"""How alike a misspelt name and a setting's are. Names of other programs, such as Compose's API_MEMORY, are less so."""
+"""The similarity from which a name counts as misspelt. Names of other programs, as Compose's API_MEMORY, have less."""
 
 
 def check_names() -> None:
-    """Look in the environment and `.env` for names that are almost a setting's: they would be ignored.
+    """Refuse names in the environment and `.env` that are almost a setting's: they would be ignored.
 
-    A process does not ask for it at its start: a release that is rolled back to may meet settings of a newer one.
+    Processes do not call it at their start: after a rollback, a release may find settings of a newer one.
 
     Raises:
-        ConfigurationError: there are some; the text says which setting each is nearest to.
+        ConfigurationError: such names exist; the text says which setting each is nearest to.
     """
     names = {variable_name(concern, field) for concern in Settings.CONCERNS for field in concern.model_fields}
     names |= {f"{name}_FILE" for name in names}
@@ -127,7 +127,7 @@ _S = TypeVar("_S", bound=Concern)
 
 
 def load_one(concern: type[_S]) -> _S:
-    """Read one concern alone, for a process that needs no more, and so none of the secrets.
+    """Read one concern alone, for a process that needs no other settings and no secrets.
 
     Raises:
         ConfigurationError: as `Settings.load()`.

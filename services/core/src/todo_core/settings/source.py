@@ -1,4 +1,4 @@
-"""Where settings come from, and what each of their models has in common.
+"""The sources of settings, and the base class of their models.
 
 A value comes from the first of: the environment (`DATABASE_URL`), a file that the environment names
 (`DATABASE_URL_FILE`), `.env` (either form), a file of that name in `/run/secrets` (`database_url`), the default.
@@ -20,11 +20,11 @@ ENV_FILE = Path(".env")
 
 
 class ConfigurationError(Exception):
-    """The process must not start like this; the text says what to change."""
+    """The settings do not allow the process to start; the text says what to change."""
 
 
 class _Source(PydanticBaseSettingsSource):
-    """Environment, `…_FILE`, `.env` and `/run/secrets`, in the order that this module's docstring gives."""
+    """Reads the environment, `…_FILE`, `.env` and `/run/secrets`, in the order that this module's docstring gives."""
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         super().__init__(settings_cls)
@@ -40,7 +40,7 @@ class _Source(PydanticBaseSettingsSource):
                 return layer[name], field_name, False
             if path := layer.get(f"{name}_FILE"):
                 return _read_secret(Path(path), f"{name}_FILE"), field_name, False
-        # Empty like an empty variable: Docker mounts no file that is missing, so an optional secret is an empty one.
+        # An empty file counts as an empty variable: Docker mounts no missing file, so an optional secret is empty.
         if (secret := SECRETS_DIR / name.lower()).is_file():
             return _read_secret(secret, name) or None, field_name, False
         return None, field_name, False
@@ -55,7 +55,7 @@ class _Source(PydanticBaseSettingsSource):
 
 
 def env_file() -> Mapping[str, str | None]:
-    """What `.env` says, if there is one.
+    """Return the variables of `.env`, if the file exists.
 
     Raises:
         ConfigurationError: a line of it cannot be read; the text has the line's number.
@@ -79,7 +79,7 @@ def _read_secret(path: Path, name: str) -> str:
 
 
 def variable_name(settings_cls: type[BaseSettings], field_name: str) -> str:
-    """The environment variable that sets a field, such as `DATABASE_URL`."""
+    """Return the environment variable that sets a field, such as `DATABASE_URL`."""
     return f"{settings_cls.model_config.get('env_prefix', '')}{field_name}".upper()
 
 

@@ -1,4 +1,4 @@
-"""Which addresses a webhook may reach: public ones, and those that the settings make an exception for."""
+"""Decides which addresses a webhook may reach: public ones, and the exceptions in the settings."""
 
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-# What Python's own tables call global, or called so in some release, and is not a host on the internet.
+# Networks that are global in the tables of some Python release, but hold no hosts on the internet.
 _NOT_PUBLIC: tuple[Network, ...] = tuple(
     ip_network(text)
     for text in (
@@ -23,17 +23,17 @@ _NOT_PUBLIC: tuple[Network, ...] = tuple(
     )
 )
 _GLOBAL_UNICAST = ip_network("2000::/3")
-"""All of IPv6 that hosts on the internet have. What lies outside is local, special, or an old form of an IPv4 address
+"""The IPv6 range of hosts on the internet. Addresses outside are local, special, or an old form of an IPv4 address
 (IPv4-compatible, IPv4-translated, the NAT64 of a local network)."""
 _PASSED_ON = (ip_network("::ffff:0:0/96"), ip_network("64:ff9b::/96"))
-"""IPv4-mapped addresses and NAT64: what is sent there arrives at the IPv4 address in the last bits."""
+"""IPv4-mapped addresses and NAT64: packets arrive at the IPv4 address in the last bits."""
 _6TO4 = ip_network("2002::/16")
 _ISATAP = {0x0000_5EFE, 0x0200_5EFE}
-"""What stands before the IPv4 address in an interface's half of any network (RFC 5214)."""
+"""The bits before the IPv4 address in an ISATAP interface identifier (RFC 5214)."""
 
 
 def may_be_reached(address: Address, exceptions: Collection[Network]) -> bool:
-    """Whether a webhook may go to an address. An IPv4 address that an IPv6 one holds has to be allowed as well."""
+    """Tell whether a webhook may reach an address. An IPv4 address inside an IPv6 one must be allowed as well."""
     inner = _inner(address)
     candidates = (address,) if inner is None else (address, inner)
     if any(candidate in network for candidate in candidates for network in exceptions):

@@ -1,4 +1,4 @@
-"""How a webhook fares: since when it has failed, and when that has been too long."""
+"""The health of webhooks: since when one has failed, and when it is switched off for that."""
 
 from datetime import timedelta
 
@@ -7,8 +7,8 @@ from todo_core.database import StatementPool
 _FAILED = "UPDATE webhooks SET failing_since = now() WHERE id = $1 AND failing_since IS NULL RETURNING id"
 _RECOVERED = "UPDATE webhooks SET failing_since = NULL WHERE id = $1 AND failing_since IS NOT NULL RETURNING id"
 
-# One statement, so that nobody is switched off without being told. Deliveries that somebody holds at this moment are
-# left out: whoever takes them next sees that they are not wanted. The account is locked first, as when it is deleted.
+# One statement, so that a webhook is never switched off without its notice. Deliveries that are leased at this moment
+# are left out: the next lease sees that they are not wanted. The account is locked first, as when it is deleted.
 # The notice's text is the webhook's URL.
 _SWITCH_OFF = """
 WITH owner AS MATERIALIZED (
@@ -40,13 +40,13 @@ RETURNING seq
 
 
 class WebhookHealth:
-    """The worker's statements on webhooks, on a process's plain connections."""
+    """Runs the worker's statements on webhooks, on a process's plain connections."""
 
     def __init__(self, statements: StatementPool) -> None:
         self._statements = statements
 
     async def failed(self, webhook_id: str, *, disable_after: timedelta) -> int | None:
-        """Write down that an attempt failed, and switch the webhook off if none has succeeded for so long.
+        """Record a failed attempt, and switch the webhook off if none has succeeded for `disable_after`.
 
         Returns:
             the number of the notice in its owner's inbox, if it was switched off.
@@ -55,7 +55,7 @@ class WebhookHealth:
         return await self._switch_off(webhook_id, disable_after)
 
     async def gone(self, webhook_id: str) -> int | None:
-        """Switch a webhook off at once: it asked for no more.
+        """Switch a webhook off at once: it answered 410.
 
         Returns:
             the number of the notice in its owner's inbox, if it was still on.
@@ -63,7 +63,7 @@ class WebhookHealth:
         return await self._switch_off(webhook_id, None)
 
     async def recovered(self, webhook_id: str) -> None:
-        """Write down that an attempt succeeded."""
+        """Record a successful attempt."""
         await self._statements.fetchrow(_RECOVERED, webhook_id)
 
     async def _switch_off(self, webhook_id: str, failing_for: timedelta | None) -> int | None:

@@ -1,4 +1,4 @@
-"""The addresses that an account has its reminders posted to."""
+"""The table of webhooks."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +11,7 @@ from todo_core.ids import new_id
 
 
 class Webhook(SQLModel, table=True):
-    """An address of the account's own that reminders are posted to, as Standard Webhooks describes."""
+    """A URL of the account that reminders are posted to, after Standard Webhooks."""
 
     __tablename__ = "webhooks"
     __table_args__ = (
@@ -23,12 +23,12 @@ class Webhook(SQLModel, table=True):
     account_id: UUID = Field(foreign_key="accounts.id", ondelete="CASCADE")
     url: str
     secret: str
-    """`whsec_…`, what requests are signed with. Not hashed, as it has to sign."""
+    """The signing key of requests, `whsec_…`. Not hashed, as signing needs it."""
     previous_secret: str | None = None
     """Signs beside the new one until `previous_secret_until`."""
     previous_secret_until: datetime | None = Field(default=None, sa_type=Instant)
     active: bool = Field(default=True, sa_column_kwargs={"server_default": text("true")})
     failing_since: datetime | None = Field(default=None, sa_type=Instant)
     disabled_at: datetime | None = Field(default=None, sa_type=Instant)
-    """When it was switched off for failing too long."""
+    """The time at which it was switched off for failing too long."""
     created_at: datetime = Field(default=None, sa_type=Instant, sa_column_kwargs={"server_default": func.now()})

@@ -1,4 +1,4 @@
-"""Every statement that the owner of a webhook causes on it."""
+"""The statements for requests of a webhook's owner."""
 
 from datetime import timedelta
 from uuid import UUID
@@ -21,13 +21,13 @@ ORDER BY w.id
 
 
 class WebhookReads:
-    """Reads that need no transaction. Each checks in its one statement that the account stands behind the token."""
+    """Reads that need no transaction. Each checks in its one statement that the account accepts the token."""
 
     def __init__(self, statements: StatementPool) -> None:
         self._statements = statements
 
     async def of(self, owner: Principal) -> list[asyncpg.Record] | None:
-        """The account's webhooks, the oldest first; None if the account is gone."""
+        """Return the account's webhooks, the oldest first; None if the account is gone."""
         rows = await self._statements.fetch(_WEBHOOKS, owner.id, owner.auth_version)
         if not rows:
             return None
@@ -35,31 +35,31 @@ class WebhookReads:
 
 
 class WebhookRepository:
-    """Webhooks, in the request's transaction."""
+    """Reads and writes webhooks in the request's transaction."""
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
     async def count(self, owner_id: UUID) -> int:
-        """How many the account has."""
+        """Return the number of the account's webhooks."""
         statement = select(func.count()).where(col(Webhook.account_id) == owner_id)
         return (await self._session.execute(statement)).scalar_one()
 
     async def lock(self, owner_id: UUID, webhook_id: UUID) -> Webhook | None:
-        """The owner's webhook, locked until the transaction ends."""
+        """Return the owner's webhook, locked until the transaction ends."""
         statement = (
             select(Webhook).where(col(Webhook.account_id) == owner_id, col(Webhook.id) == webhook_id).with_for_update()
         )
         return (await self._session.execute(statement)).scalar_one_or_none()
 
     async def save(self, webhook: Webhook) -> None:
-        """Insert it, or write what changed."""
+        """Insert or update the webhook."""
         self._session.add(webhook)
         await self._session.flush()
         await self._session.refresh(webhook)
 
     async def replace_secret(self, webhook: Webhook, secret: str, overlap: timedelta) -> None:
-        """Sign with another secret from now on, and for a while with the one before as well."""
+        """Sign with another secret from now on, and for the time `overlap` with the previous one as well."""
         await self._session.execute(
             update(Webhook)
             .where(col(Webhook.id) == webhook.id)

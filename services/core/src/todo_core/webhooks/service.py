@@ -1,4 +1,4 @@
-"""The rules of webhooks: whose they are, where they may lead, what they are signed with."""
+"""The rules of webhooks: their owner, number, allowed addresses and secrets."""
 
 import base64
 import ipaddress
@@ -25,24 +25,24 @@ URL_LENGTH = 2_000
 
 
 class WebhookNotFound(NotFound):
-    """There is no such webhook, or it is someone else's."""
+    """The webhook does not exist, or belongs to another account."""
 
     code = "webhook_not_found"
 
 
 class TooManyWebhooks(Conflict):
-    """The account has as many as it may have."""
+    """The account has the largest allowed number of webhooks."""
 
     code = "too_many_webhooks"
 
 
 def new_secret() -> str:
-    """A secret as Standard Webhooks writes it: 256 random bits."""
+    """Make a secret in the form of Standard Webhooks: 256 random bits."""
     return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode('ascii')}"
 
 
 def literal_address(host: str) -> Address | None:
-    """The address that a URL's host is, if it is one and not a name: in every spelling that a resolver takes."""
+    """Parse a URL's host as an IP address, in every spelling that a resolver accepts; None for a name."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -54,9 +54,9 @@ def literal_address(host: str) -> Address | None:
 
 
 def leads_inside(url: str, allowed: Sequence[Network]) -> bool:
-    """Whether a URL names an address that is not public, or this machine, and no exception lets it.
+    """Tell whether a URL names this machine or another address that is neither public nor an exception.
 
-    It says so early and in words. What decides is the worker, which looks at the address that it connects to.
+    This gives an early error in words. The decisive check is the worker's, on the address that it connects to.
     """
     host = (urlsplit(url).hostname or "").rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
@@ -67,7 +67,7 @@ def leads_inside(url: str, allowed: Sequence[Network]) -> bool:
 
 
 class WebhookService:
-    """Changes are made under the account's lock, so that an account cannot have one too many."""
+    """Changes webhooks under the account's lock, so that the limit on their number holds."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class WebhookService:
         self._settings = settings
 
     async def of(self, owner: Principal) -> list[asyncpg.Record]:
-        """The account's webhooks, without their secrets.
+        """Return the account's webhooks, without their secrets.
 
         Raises:
             Unauthenticated: the account is gone, or the token has been ended.
@@ -93,11 +93,11 @@ class WebhookService:
         return rows
 
     async def add(self, owner: Principal, url: str) -> Webhook:
-        """Add one, with a secret of its own.
+        """Add a webhook with a new secret.
 
         Raises:
             Invalid: the URL leads to an address that is not public.
-            TooManyWebhooks: the account has its fill.
+            TooManyWebhooks: the account has the largest allowed number.
             Unauthenticated: the account is gone, or the token has been ended.
         """
         self._check(url)
@@ -109,7 +109,7 @@ class WebhookService:
         return webhook
 
     async def update(self, owner: Principal, webhook_id: UUID, changes: Mapping[str, Any]) -> Webhook:
-        """Change its URL, or switch it off or on. Another URL, or switching it on, forgets past failures.
+        """Change a webhook's URL, or switch it off or on. A new URL, or switching it on, resets its failures.
 
         Raises:
             Invalid: the URL leads to an address that is not public.
@@ -130,7 +130,7 @@ class WebhookService:
         return webhook
 
     async def rotate_secret(self, owner: Principal, webhook_id: UUID) -> Webhook:
-        """Give it a new secret. For a while the one before signs as well, so that no receiver misses a beat.
+        """Give a webhook a new secret. The previous one signs as well for a while, so that receivers can change over.
 
         Raises:
             WebhookNotFound: there is no such webhook, or it is someone else's.
@@ -143,7 +143,7 @@ class WebhookService:
         return webhook
 
     async def delete(self, owner: Principal, webhook_id: UUID) -> None:
-        """Remove one. Raises as `rotate_secret` does."""
+        """Remove a webhook. Raises as `rotate_secret` does."""
         await self._begin(owner)
         await self._lock(owner, webhook_id)
         await self._webhooks.delete(owner.id, webhook_id)
