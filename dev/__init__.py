@@ -1,1 +1,1 @@
-"""What `make` runs on a developer's machine: the environment, embedded servers, locks and sample data."""
+"""The tools that `make` runs on a developer's machine: environment, embedded servers, locks and sample data."""

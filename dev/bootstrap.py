@@ -35,7 +35,7 @@ MIRROR = (
 
 
 def run_telling(command: list[str], environment: dict[str, str] | None = None) -> bool:
-    """Run an installer, pass its lines on, and say every few seconds that it is still at work; whether it succeeded.
+    """Run an installer, pass its lines on, and print a sign of life every few seconds; return whether it succeeded.
 
     The first such line names the setting for a mirror. Ctrl-C ends the installer too: it shares our terminal.
     """
@@ -114,7 +114,7 @@ def uv_environment() -> dict[str, str]:
     if certificates:
         environment.setdefault("SSL_CERT_FILE", certificates)
     if SYSTEM_CERTIFICATES.is_file():
-        # What the machine trusts, uv trusts: behind a company's proxy its own list of authorities is not enough.
+        # uv uses the machine's certificate authorities: behind a company's proxy its own list is not enough.
         environment.setdefault("SSL_CERT_FILE", str(SYSTEM_CERTIFICATES))
     if not {"UV_CACHE_DIR", "XDG_CACHE_HOME"} & environment.keys() and not os.access(Path.home(), os.W_OK):
         environment["UV_CACHE_DIR"] = str(VENV / ".uv-cache")  # a container's user often has no home
@@ -137,7 +137,7 @@ def install_packages() -> None:
     print("Installing what requirements/dev.lock names (a minute the first time)", flush=True)
     for arguments in (
         ["sync", *target, "--require-hashes", str(REQUIREMENTS / "dev.lock")],
-        # The build tools are in the lock, so nothing is fetched that no hash was written down for.
+        # The build tools are in the lock, so nothing is fetched without a hash.
         ["install", *target, "--no-deps", "--no-build-isolation", *editable],
     ):
         if not run_telling([*uv_pip, *arguments], environment):

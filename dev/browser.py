@@ -1,4 +1,4 @@
-"""`make browser`: a headless Chromium does in Swagger UI what a newcomer does, while `make run` is running.
+"""`make browser`: drives a headless Chromium through Swagger UI like a new user, while `make run` is running.
 
 It opens an account, signs in by the Authorize dialog, adds, completes and lists todos, and deletes the account again:
 in a desktop's window, where it also presses Execute on what stands in the forms, and in a phone's. The status that
@@ -55,7 +55,7 @@ AS_IT_STANDS = (
     ("GET", "/webhooks/", 200),
     ("GET", "/livez", 200),
 )
-"""Operations whose form is right as the page fills it in."""
+"""Operations whose form is valid as the page fills it in."""
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 FLAGS = ("--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--no-proxy-server")
 
@@ -81,7 +81,7 @@ class Operation:
         execute.or_(self.block.locator(".try-out__btn:not(.cancel)")).first.wait_for()
         if not execute.count():
             self.block.locator(".try-out__btn").click()
-        if self.answer.count():  # of the time before
+        if self.answer.count():  # the answer of the previous request
             self.block.locator(".btn-clear").click()
             expect(self.answer).to_have_count(0)
         for name, value in path_parameters.items():
@@ -105,7 +105,7 @@ class Operation:
 
 @dataclass
 class Tour:
-    """A first visit."""
+    """Drives the pages through a first visit."""
 
     page: Page
     address: str
@@ -114,7 +114,7 @@ class Tour:
     def __post_init__(self) -> None:
         self.username = f"lin-{secrets.token_hex(3)}"
         self.requested: list[str] = []
-        """The addresses that the pages asked for. What a page's policy kept back is not among them."""
+        """The addresses that the pages requested, without those that a page's policy blocked."""
         self.script_errors: list[str] = []
         self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.on("requestfailed", lambda request: self._kept_back(request.url, request.failure))
@@ -125,18 +125,18 @@ class Tour:
             self.requested.remove(url)
 
     def operation(self, method: str, path: str) -> Operation:
-        """One of the page's operations."""
+        """Return one of the page's operations."""
         return Operation(self.page, method, path)
 
     def picture(self, name: str) -> None:
-        """Keep what the window shows."""
+        """Save a picture of the window."""
         self.page.screenshot(path=self.pictures / f"{name}.png")
 
     def run(self, readme_picture: Path | None, *, press: bool) -> None:
-        """Do it all; `press` also what stands in the forms, which is the same at every width.
+        """Do the whole visit; with `press`, also execute the forms as filled in, which are the same at every width.
 
         Raises:
-            BrowserError: something was not as it should be.
+            BrowserError: a step failed.
         """
         self.page.goto(f"{self.address}/docs")
         self.register()
@@ -202,7 +202,7 @@ class Tour:
             operation.collapse()
 
     def take_readme_picture(self, path: Path) -> None:
-        """The list and its answer, without the form between them, which is long."""
+        """Take a picture of the list and its answer, without the long form between them."""
         window = self.page.viewport_size
         self.page.set_viewport_size({"width": 1000, "height": 1000})
         block: Locator = self.operation("GET", "/todos/").block
@@ -227,15 +227,15 @@ class Tour:
         self.operation("DELETE", "/users/me/").execute(body={"password": PASSWORD}, expected=204)
 
     def look_at_redoc(self) -> None:
-        """The other page of documentation draws itself too."""
+        """Check that Redoc renders too."""
         self.page.goto(f"{self.address}/redoc")
         self.page.locator(".redoc-wrap h1").first.wait_for()
-        self.page.wait_for_load_state("networkidle")  # what it fetches late is noticed
+        self.page.wait_for_load_state("networkidle")  # late requests are noticed
         self.picture("6-redoc")
         print("       /redoc", flush=True)
 
     def check_network(self) -> None:
-        """Nothing came from elsewhere, and no script failed."""
+        """Check that nothing was requested from another host, and that no script failed."""
         own = urlsplit(self.address)[:2]
         parts = ((url, urlsplit(url)) for url in self.requested)
         if beyond := {url for url, part in parts if part.scheme not in {"data", "blob", "about"} and part[:2] != own}:
@@ -261,10 +261,10 @@ def find_chromium() -> str:
 
 
 def check_answers(address: str, ca: Path | None) -> None:
-    """Say what to do when nothing runs there, or when its certificate is not of this authority.
+    """Check that an API answers at the address, with a certificate of this authority.
 
     Raises:
-        ServerError: that is so.
+        ServerError: it does not; the text says what to do.
     """
     opener = build_opener(ProxyHandler({}), HTTPSHandler(context=ssl.create_default_context(cafile=ca)))
     try:
@@ -277,14 +277,14 @@ def check_answers(address: str, ca: Path | None) -> None:
 
 @contextmanager
 def own_run() -> Iterator[str]:
-    """Run what `make run` starts, on a free port with data of its own, and give its address."""
+    """Run `make run` on a free port with its own data, and give its address."""
     with scratch_directory() as directory:
         port, log = free_port(), directory / "run.log"
         address = origin("127.0.0.1", port)
         settings = {"HOST": "127.0.0.1", "PORT": str(port), "DATA_DIR": str(directory / "data")}
         server = spawn([str(ROOT / ".venv/bin/python"), "-m", "dev.run"], cwd=ROOT, log=log, **settings)
         try:
-            while True:  # it gives up by itself
+            while True:  # until the server answers or exits
                 try:
                     check_answers(address, None)
                     break

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class DataDirectory:
     """A directory and the lock on it.
 
-    The kernel gives the lock back when its holder ends, however it ends, so no stale one can be left behind.
+    The kernel releases the lock when its holder ends in any way, so no stale lock can be left behind.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,7 +58,7 @@ class DataDirectory:
         self._lock.close()
 
     def remember(self, pids: Iterable[int]) -> None:
-        """Write down which programs run, for a later run to find them if this one is killed."""
+        """Record which programs run, so that a later run finds them if this one is killed."""
         programs = [{"pid": pid, "created": psutil.Process(pid).create_time()} for pid in pids]
         self._programs.write_text(json.dumps(programs), encoding="utf-8")
 

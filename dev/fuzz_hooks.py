@@ -1,4 +1,4 @@
-"""What `make fuzz` adds to Schemathesis: instants near each end of their range as often as from all of it.
+"""Hooks of `make fuzz` for Schemathesis: half of the instants are near an end of their range.
 
 An ordinary time breaks nothing; "never", read on the clocks of another zone, once did. Of the zones, which are an
 enumeration in OpenAPI, Schemathesis draws every one by itself.
@@ -23,7 +23,7 @@ INSTANTS = (
 
 
 def written(moment: datetime, minutes: int) -> str:
-    """RFC 3339 at an offset of so many minutes; in UTC where that would show a year of five digits."""
+    """Write an instant in RFC 3339 at an offset of so many minutes; in UTC where the year would have five digits."""
     try:
         return moment.astimezone(timezone(timedelta(minutes=minutes))).isoformat()
     except OverflowError:

@@ -21,7 +21,7 @@ LINK = re.compile(r"https?://\S*/verify-email\?\S+")
 
 
 class Folder:
-    """What aiosmtpd asks what to do."""
+    """The handler for aiosmtpd."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -42,7 +42,7 @@ class Folder:
 
 
 async def catch(folder: Path, host: str, port: int) -> None:
-    """Catch mails until asked to stop."""
+    """Catch mails until SIGTERM or Ctrl-C."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,10 +1,10 @@
-"""`make check` asks here whether a migration would stand in the way of a service that is running.
+"""Checks for `make check` that no migration blocks a service that is running.
 
-Every migration runs, oldest first, on a throw-away PostgreSQL, and what it sends there is written down: the very
-statements, those of loops and helpers too, and whether a transaction was open. (Alembic's offline mode cannot render a
-migration that reads what it has moved.) squawk judges them, and a few rules of our own what squawk has no opinion on.
+Every migration runs, oldest first, on a throw-away PostgreSQL. Its statements are recorded, also those of loops and
+helpers, and whether a transaction was open. (Alembic's offline mode cannot render a migration that reads rows which it
+has moved.) squawk checks them, and a few rules of our own check what squawk does not.
 
-What is justified nevertheless says so beside the call that is complained of, with its reason:
+An exception is justified by a comment with its reason, beside the call:
 
     # migration-lint: ban-drop-column - no release has read it since 0007
     op.drop_column("todos", "colour")
@@ -39,11 +39,11 @@ STYLE_ONLY = (
     "prefer-bigint-over-int",
     "prefer-bigint-over-smallint",
     "prefer-identity",
-    "prefer-robust-stmts",  # a migration that fails in a transaction leaves nothing, and the others drop what is left
+    "prefer-robust-stmts",  # a failed transaction leaves nothing, and other migrations drop what is left
     "prefer-text-field",
     "prefer-timestamp-tz",
 )
-# env.py connects with these limits, so that no migration need set them.
+# env.py connects with these limits, so no migration has to set them.
 LIMITS = "SET lock_timeout = '3s';\nSET statement_timeout = '15min';\n"
 
 ALLOWED = re.compile(r"#\s*migration-lint:\s*(?P<rules>[a-z][a-z, -]*?[a-z])(?:\s+-\s+(?P<reason>\S.*))?\s*$")
@@ -55,12 +55,12 @@ WHOLE_TABLE = re.compile(r"\s*(?:LOCK|TRUNCATE|CLUSTER|VACUUM\s*\(?[^;]*\bFULL)\
 
 
 class MigrationFailed(Exception):
-    """What cannot run cannot be judged; the text is PostgreSQL's."""
+    """A migration failed, so it cannot be checked; the text is PostgreSQL's."""
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What a migration sent to PostgreSQL, whether in a transaction, and the lines of the call that did."""
+    """A statement of a migration, whether it ran in a transaction, and the lines of the call that sent it."""
 
     sql: str
     in_transaction: bool
@@ -70,15 +70,15 @@ class Statement:
 
 @dataclass
 class Rendered:
-    """A migration and what it did."""
+    """A migration and its statements."""
 
     path: Path
     statements: list[Statement] = field(default_factory=list)
     lines: list[tuple[int, Statement]] = field(default_factory=list)
-    """Where each statement begins in `sql`."""
+    """The first line of each statement in `sql`."""
 
     def sql(self) -> str:
-        """The migration as a file for psql."""
+        """Return the migration as a file for psql."""
         text, open_transaction = LIMITS, False
         self.lines = []
         for statement in self.statements:
@@ -90,14 +90,14 @@ class Rendered:
         return text + ("COMMIT;\n" if open_transaction else "")
 
     def at(self, line: int) -> Statement:
-        """The statement that the line of `sql` belongs to; squawk counts from 0."""
+        """Return the statement at a line of `sql`; squawk counts from 0."""
         before = [statement for first, statement in self.lines if first <= line]
         return before[-1] if before else self.lines[0][1]
 
 
 @dataclass(frozen=True, order=True)
 class Complaint:
-    """What is wrong with a migration, where, and by which rule."""
+    """An error in a migration, with its place and rule."""
 
     path: Path
     line: int
@@ -109,7 +109,7 @@ class Complaint:
 
 
 def render(versions: Path, database_url: str) -> list[Rendered]:
-    """Run the migrations of a folder, oldest first, on an empty database, and return what each did there."""
+    """Run the migrations of a folder, oldest first, on an empty database, and return the statements of each."""
     options = runner.config(Settings(RuntimeSettings(environment="test"), DatabaseSettings(url=database_url)))
     options.set_main_option("version_locations", str(versions).replace("%", "%%"))
     options.set_main_option("path_separator", "newline")
@@ -155,7 +155,7 @@ def _lines_of_call(frame: FrameType) -> tuple[int, int]:
 
 
 def complaints(migrations: list[Rendered]) -> list[Complaint]:
-    """Return what would lock or break a running service and is not justified, and justifications that are none."""
+    """Return statements without a justification that would lock or break a running service, and bad justifications."""
     found = sorted({*_squawk(migrations), *_ours(migrations)})
     sources = {migration.path: migration.path.read_text(encoding="utf-8").splitlines() for migration in migrations}
     ends = {(m.path, s.first_line): s.last_line for m in migrations for s in m.statements}
@@ -172,14 +172,14 @@ def complaints(migrations: list[Rendered]) -> list[Complaint]:
 
 
 def _justifications(source: list[str], first: int, last: int) -> dict[str, int]:
-    """The rules that a comment in these lines, or right above them, lets pass, each with the comment's line."""
+    """Return the rules that comments in or right above these lines except, each with the comment's line."""
     while first > 1 and source[first - 2].lstrip().startswith("#"):
         first -= 1
     return {rule: line for line in range(first, last + 1) for rule in _allowed(source[line - 1])[0]}
 
 
 def _allowed(line: str) -> tuple[list[str], bool]:
-    """The rules that a line lets pass, and whether it says why."""
+    """Return the rules that a line excepts, and whether it gives a reason."""
     if not (match := ALLOWED.search(line)):
         return [], False
     return re.split(r"[,\s]+", match["rules"]), bool(match["reason"])
@@ -228,7 +228,7 @@ def _ours(migrations: list[Rendered]) -> Iterator[Complaint]:
 
 
 def main() -> None:
-    """Lint the project's migrations, or those of the folder that is named."""
+    """Lint the project's migrations, or those of a given folder."""
     versions = Path(sys.argv[1]).resolve() if sys.argv[1:] else runner.VERSIONS
     exit_on_sigterm()
     try:

@@ -1,4 +1,4 @@
-"""Addresses: where the API listens, and where a person or a program on this machine finds it."""
+"""Addresses of the API: to listen on, and to open on this machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def origin(host: str, port: int) -> str:
 
 
 def check_port(host: str, text: str) -> int:
-    """Return the port, when it is one and free.
+    """Return the port, if the text is a port and it is free.
 
     Raises:
         ServerError: with a sentence about what to do instead.
@@ -30,7 +30,7 @@ def check_port(host: str, text: str) -> int:
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-            # Two that may reuse the address can bind it; only one can listen.
+            # Two sockets with SO_REUSEADDR can bind it; only one can listen.
             probe.listen()
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

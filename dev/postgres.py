@@ -31,7 +31,7 @@ LONGEST_SOCKET_PATH = 103  # macOS's limit; Linux has 107
 class EmbeddedPostgres:
     """A PostgreSQL server on one data directory, reached by a Unix socket that only its owner can open.
 
-    `throwaway` gives up all promises about a crash of the machine, and writes several times as fast.
+    `throwaway` gives up durability on a crash of the machine, and writes several times as fast.
     """
 
     def __init__(self, path: Path, *, throwaway: bool = False, max_connections: int = 200) -> None:
@@ -65,7 +65,7 @@ class EmbeddedPostgres:
         return self
 
     def stop(self) -> None:
-        """Stop the server: connections are cut, what was committed stays. Harmless when it is not running."""
+        """Stop the server: connections are cut, commits stay. Does nothing when it is not running."""
         atexit.unregister(self.stop)
         if self._process is not None:
             stop_child(self._process, ask=signal.SIGINT, patience=20, insist=signal.SIGQUIT)
@@ -75,7 +75,7 @@ class EmbeddedPostgres:
                 self._socket_directory.rmdir()
 
     def kill(self) -> None:
-        """End the server and all its processes as a power cut would."""
+        """Kill the server and all its processes, as a power cut would."""
         if self._process is not None:
             with suppress(psutil.NoSuchProcess):
                 postmaster = psutil.Process(self._process.pid)
@@ -90,11 +90,11 @@ class EmbeddedPostgres:
         return self._process is not None and self._process.poll() is None
 
     def url(self, database: str = "postgres") -> str:
-        """Return the address of a database, as libpq, asyncpg and SQLAlchemy understand it."""
+        """Return the URL of a database for libpq, asyncpg and SQLAlchemy."""
         return f"postgresql://postgres@/{quote(database)}?host={quote(str(self._socket_directory))}"
 
     def create_database(self, name: str) -> str:
-        """Make a database, unless it is there, and return its address."""
+        """Create a database, unless it exists, and return its URL."""
         literal, identifier = name.replace("'", "''"), name.replace('"', '""')
         if not self.sql(f"SELECT 1 FROM pg_database WHERE datname = '{literal}'"):  # noqa: S608 - it is escaped
             self.sql(f'CREATE DATABASE "{identifier}"')
@@ -161,7 +161,7 @@ class EmbeddedPostgres:
 
     @staticmethod
     def _suits_as_address(directory: Path) -> bool:
-        """A socket's path may not be long, and libpq takes a comma in it for a list of hosts."""
+        """Tell whether a socket's path is short enough and has no comma, which libpq takes for a list of hosts."""
         short = len(os.fsencode(directory / ".s.PGSQL.5432")) <= LONGEST_SOCKET_PATH
         return short and re.fullmatch(r"[\w ./-]+", str(directory)) is not None
 
@@ -183,7 +183,7 @@ class EmbeddedPostgres:
         while self.running() and time.monotonic() < deadline:
             with suppress(OSError):
                 status = (self.path / "postmaster.pid").read_text(encoding="utf-8").splitlines()
-                # The file may still be that of a run that was killed, so the pid counts too.
+                # The file may be left from a run that was killed, so the pid is checked too.
                 if (
                     len(status) > 7
                     and status[7].strip() == "ready"

@@ -1,4 +1,4 @@
-"""Starting, recognising and stopping processes, so that none is left behind and none of someone else's is touched."""
+"""Starts, finds and stops processes, so that none is left behind and no other process is touched."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def package_file(package: str, pattern: str) -> Path:
 def spawn(
     command: list[str], *, cwd: Path, log: Path, user: str | None = None, **environment: str
 ) -> subprocess.Popen[bytes]:
-    """Start a server in a process group of its own, so that a terminal's Ctrl-C reaches only the one who stops it."""
+    """Start a server in its own process group, so that a terminal's Ctrl-C reaches only its parent, which stops it."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     with log.open("wb") as output:
         return subprocess.Popen(
@@ -62,9 +62,9 @@ def spawn(
 
 
 def find(pid_file: Path, name: str, cwd: Path) -> psutil.Process | None:
-    """Return the process that a pid file speaks of, if it lives and really is the server of this directory.
+    """Return the process of a pid file, if it lives and is the server of this directory.
 
-    A pid alone proves nothing: after a crash it may belong to someone else by now.
+    A pid alone proves nothing: after a crash it may belong to another process.
     """
     with suppress(OSError, ValueError, IndexError, psutil.Error):
         process = psutil.Process(int(pid_file.read_text(encoding="utf-8").splitlines()[0]))
@@ -76,7 +76,7 @@ def find(pid_file: Path, name: str, cwd: Path) -> psutil.Process | None:
 def stop(
     process: psutil.Process, *, ask: signal.Signals, patience: float, insist: signal.Signals = signal.SIGKILL
 ) -> None:
-    """Ask a process to stop, and insist when its time is up. Does nothing when it is gone already."""
+    """Signal a process to stop, and kill it after its time limit. Does nothing when it is gone already."""
     with suppress(psutil.NoSuchProcess):
         process.send_signal(ask)
         with suppress(psutil.TimeoutExpired):
@@ -93,7 +93,7 @@ def stop_child(
     patience: float,
     insist: signal.Signals = signal.SIGKILL,
 ) -> None:
-    """Do the same to a child of this process, and take notice of its end, so that no zombie stays."""
+    """Do the same to a child of this process, and reap it, so that no zombie stays."""
     if child.poll() is None:
         stop(psutil.Process(child.pid), ask=ask, patience=patience, insist=insist)
     child.wait()

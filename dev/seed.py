@@ -20,7 +20,7 @@ from dev.seed_texts import ENGLISH, MANDARIN
 USERNAME, EMAIL, PASSWORD = "demo", "demo@example.com", "demo-password"
 ZONE = ZoneInfo("Asia/Shanghai")
 SEED = 20_241
-CA = Path(".local/ca.pem")  # what `make ca` writes
+CA = Path(".local/ca.pem")  # written by `make ca`
 
 
 def todos(now: datetime) -> Iterator[dict[str, object]]:
@@ -36,7 +36,7 @@ def todos(now: datetime) -> Iterator[dict[str, object]]:
         if days is not None:
             at = time(chance.choice([9, 10, 12, 14, 17, 18, 20, 21]), chance.choice([0, 0, 30]))
             todo["due_at"] = datetime.combine(now.date() + timedelta(days=days), at, ZONE).isoformat()
-        # Most of what was due is done, and a little of what is not.
+        # Most of the past todos are done, and a few of the others.
         todo["completed"] = chance.random() < (0.85 if days is not None and days < 0 else 0.15)
         yield todo
 
@@ -57,7 +57,7 @@ def sign_in(client: httpx.Client) -> str:
 
 
 def fill(client: httpx.Client) -> str:
-    """Fill the account unless it holds something already, and say what was done."""
+    """Fill the account unless it has todos already, and return a sentence about it."""
     client.headers["Authorization"] = f"Bearer {sign_in(client)}"
     if client.get("/todos/", params={"limit": 1}).raise_for_status().json()["items"]:
         return "The demo account has its todos already; nothing was changed."

@@ -1,4 +1,4 @@
-"""What the demo account's todos say: a title with a gap, what may fill it, and a description."""
+"""The texts of the demo account's todos: a title with a gap, the words for the gap, and a description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded servers: `make run` keeps its data in them, tests, benchmarks and `make migration` throw theirs away."""
+"""The embedded servers: `make run` keeps their data; tests, benchmarks and `make migration` throw it away."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["EmbeddedPostgres", "EmbeddedValkey", "ServerError", "throwaway_serve
 
 @contextmanager
 def throwaway_servers() -> Iterator[tuple[EmbeddedPostgres, EmbeddedValkey]]:
-    """Give a PostgreSQL and a Valkey that leave nothing behind."""
+    """Give a PostgreSQL and a Valkey whose data is removed at the end."""
     with (
         scratch_directory() as directory,
         EmbeddedPostgres(directory / "postgres", throwaway=True) as postgres,

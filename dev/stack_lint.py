@@ -1,6 +1,6 @@
-"""`make stack-lint`: Dockerfiles, Compose files, nginx's configuration and the workflows, each by a linter of its own.
+"""`make stack-lint`: runs linters on Dockerfiles, Compose files, nginx's configuration and the workflows.
 
-An exception stands beside what it excepts, with its reason: `# hadolint ignore=`, `# gixy:disable`, `# zizmor: ignore`,
+An exception stands beside its line, with its reason: `# hadolint ignore=`, `# gixy:disable`, `# zizmor: ignore`,
 and for Compose files in dev/compose-lint.yaml.
 """
 
@@ -19,14 +19,14 @@ PRODUCTION = ["--env-file", ".env.production.example", "-f", "compose.yaml", "-f
 
 
 class Found(Exception):
-    """A linter has something to say."""
+    """A linter found an error."""
 
 
 def run(*command: str | Path, stdin: str | None = None, **environment: str) -> str:
-    """What a tool prints.
+    """Run a tool and return its output.
 
     Raises:
-        Found: it is not content.
+        Found: the tool failed.
     """
     done = subprocess.run(
         command,
@@ -43,14 +43,14 @@ def run(*command: str | Path, stdin: str | None = None, **environment: str) -> s
 
 
 def dockerfiles() -> str:
-    """hadolint on every Dockerfile."""
+    """Run hadolint on every Dockerfile."""
     files = run("git", "ls-files", "*Dockerfile").split()
     run(TOOLS / "hadolint", "--failure-threshold", "style", *files)
     return f"{len(files)} Dockerfiles"
 
 
 def compose_files() -> str:
-    """Whether Compose takes each set of files, and what a linter thinks of development and production."""
+    """Check that Compose accepts each set of files, and run a linter on development and production."""
     compose = TOOLS / "docker-compose"
     base = ("-f", "compose.yaml")
     for more in ("compose.watch.yaml", "tests/stack/compose.yaml"):
@@ -75,7 +75,7 @@ def compose_files() -> str:
 
 
 def nginx() -> str:
-    """`nginx -t` in nginx's own image, and gixy on what the templates become there."""
+    """Run `nginx -t` in nginx's own image, and gixy on the rendered templates."""
     folders = [f"--tmpfs={path}:uid=101,gid=101" for path in ("/etc/nginx/conf.d", "/etc/nginx/todo", "/etc/nginx/tls")]
     dump = run(
         *("docker", "run", "--rm", "--network=none", "--read-only", "--tmpfs=/tmp", "--user=101:101", *folders),
@@ -91,13 +91,13 @@ def nginx() -> str:
 
 
 def workflows() -> str:
-    """zizmor on the pipelines of GitHub."""
+    """Run zizmor on the pipelines of GitHub."""
     run(TOOLS / "zizmor", "--offline", "--quiet", "--no-progress", ".github/workflows")
     return "the workflows"
 
 
 def main() -> None:
-    """Look at all of it, and say everything that was found."""
+    """Run all linters, and print all errors."""
     failed = False
     for look in (dockerfiles, compose_files, nginx, workflows):
         try:

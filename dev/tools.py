@@ -1,4 +1,4 @@
-"""`python -m dev.tools NAME`: an environment of its own, .venv-NAME, for what requirements/NAME.lock names.
+"""`python -m dev.tools NAME`: makes a separate environment, .venv-NAME, from requirements/NAME.lock.
 
 For tools whose dependencies clash with the others. `make` calls this when the lock changes.
 """
@@ -11,7 +11,7 @@ from dev.bootstrap import REQUIREMENTS, ROOT, UV, fail, run_telling, uv_environm
 
 
 def make(name: str) -> None:
-    """Make the environment, or bring it to what the lock says."""
+    """Make the environment, or update it to the lock."""
     environment = uv_environment()
     directory = ROOT / f".venv-{name}"
     python = directory / "bin" / "python"

@@ -46,14 +46,14 @@ class EmbeddedValkey:
 
     @property
     def port(self) -> int:
-        """The TCP port, chosen at the first start."""
+        """Return the TCP port, chosen at the first start."""
         if self._port is None:
             self._port = free_port()
         return self._port
 
     @property
     def url(self) -> str:
-        """The address, as redis-py and Celery understand it."""
+        """Return the URL for redis-py and Celery."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def start(self) -> Self:
@@ -77,15 +77,15 @@ class EmbeddedValkey:
         raise ServerError(f"Valkey did not start. The end of {self.log_path}:\n{last_lines(self.log_path)}")
 
     def stop(self) -> None:
-        """Stop the server; a persistent one writes down what it knows. Harmless when it is not running."""
+        """Stop the server; a persistent one saves its data first. Does nothing when it is not running."""
         atexit.unregister(self.stop)
         if self._process is not None:
-            self.resume()  # a stopped process would not hear the signal
+            self.resume()  # a stopped process would not handle the signal
             stop_child(self._process, ask=signal.SIGTERM, patience=10)
             self._process = None
 
     def kill(self) -> None:
-        """End the server as a crash would."""
+        """Kill the server, as a crash would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -97,7 +97,7 @@ class EmbeddedValkey:
         self.start()
 
     def pause(self) -> None:
-        """Let the server hang: connections stay open and nothing is answered."""
+        """Make the server hang: connections stay open and get no answer."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
 
@@ -125,7 +125,7 @@ class EmbeddedValkey:
             "--daemonize": "no",
             "--save": "",
             "--appendonly": "yes" if self.persistent else "no",
-            # What a shared cache and broker needs: only keys with a time to live may be evicted.
+            # A shared cache and broker needs this: only keys with a time to live may be evicted.
             "--maxmemory": "256mb",
             "--maxmemory-policy": "volatile-lru",
         }

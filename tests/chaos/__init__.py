@@ -1,1 +1,1 @@
-"""`make chaos`: reminders come due while everything that may crash is killed, and an independent ledger is checked."""
+"""`make chaos`: reminders come due while processes are killed; an independent ledger checks what arrived."""

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --seconds 120 --seed 7`: 0 if nothing was lost and nothing doubled, 1 otherwise."""
+"""`python -m tests.chaos --seconds 120 --seed 7`: exits with 0 if nothing was lost or doubled, else with 1."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from todo_core import logs
 from todo_core.settings import RuntimeSettings
 
 OVERHEAD_SECONDS = 400
-"""Start, drain and stop take less, or something hangs."""
+"""The time limit for start, drain and stop together."""
 
 
 async def run(chosen: options.Options) -> int:
-    """One run; the exit status."""
+    """Do one run; return the exit status."""
     failed = True
     with directory(lambda: failed or chosen.keep) as path:
         async with asyncio.timeout(chosen.seconds + OVERHEAD_SECONDS):
@@ -28,7 +28,7 @@ async def run(chosen: options.Options) -> int:
 
 
 def main() -> int:
-    """Read the command line, run, say how it went."""
+    """Read the command line, run, and print the result."""
     chosen = options.parse()
     exit_on_sigterm()
     logs.configure(RuntimeSettings(environment="test", log_level="WARNING"))

@@ -1,4 +1,4 @@
-"""One run: servers, receivers, people and processes are set up; then everything comes due, and everything breaks."""
+"""One run: sets up servers, receivers, accounts and processes; then reminders come due while faults happen."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from todo_core.migrations import runner
 
 READY_SECONDS = 60.0
 MOST_RECEIPTS = 30
-"""For one todo on average; a run has about three."""
-# The slow one keeps many in hand at any moment: that is where a late settlement of somebody else's would show.
+"""The limit of receipts for one todo on average; a run has about three."""
+# The slow one has many deliveries under way at any moment: there a late settlement by another worker would show.
 SLOWNESS = {"http1": (0.0, 0.02), "http2": (0.0, 0.3), "http3": (1.0, 2.0), "smtp": (0.0, 0.2)}
 
 
 def say(text: str) -> None:
-    """Progress, for whoever waits."""
+    """Print progress."""
     print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
 
 
 @contextmanager
 def directory(keep: Callable[[], bool]) -> Iterator[Path]:
-    """Where logs, ledger and data are; removed at the end, unless something went wrong."""
+    """Give a directory for logs, ledger and data; it is removed at the end, unless the run failed."""
     path = Path(tempfile.mkdtemp(prefix="todo-chaos-")).resolve()
     path.chmod(0o711)  # root's PostgreSQL runs as another user, who must be able to pass through
     try:
@@ -60,7 +60,7 @@ def directory(keep: Callable[[], bool]) -> Iterator[Path]:
 
 
 class Watch:
-    """How long this process itself was ever held up: a receiver that hangs by accident shows here."""
+    """Measures the longest stall of this process's event loop, to show a receiver that hangs by accident."""
 
     def __init__(self) -> None:
         self.worst = 0.0
@@ -82,13 +82,13 @@ class Watch:
 
 
 class Arena:
-    """Everything that one run needs."""
+    """Sets up and runs one run."""
 
     def __init__(self, options: Options, path: Path) -> None:
         self._options = options
         self._path = path
         self._draws = {name: random.Random(f"{options.seed} {name}") for name in ("faults", "todos", *SLOWNESS)}
-        self._postgres = EmbeddedPostgres(path / "postgres")  # with fsync: what was committed must survive a kill
+        self._postgres = EmbeddedPostgres(path / "postgres")  # with fsync: commits must survive a kill
         self._valkey = EmbeddedValkey(path / "valkey")
         self._ledger = Ledger(path / "ledger.jsonl")
         self._town = people.Town()
@@ -98,7 +98,7 @@ class Arena:
         self._tempers: list[Temper] = []
 
     async def run(self) -> Verdict:
-        """The whole of it; the table is printed."""
+        """Do the whole run, and print the table."""
         options = self._options
         async with AsyncExitStack() as stack:
             stack.callback(self._postgres.stop)
@@ -147,7 +147,7 @@ class Arena:
     async def _course(
         self, saboteur: faults.Saboteur, planned: list[faults.Fault], start: float, database: Database
     ) -> None:
-        """Everything breaks, everything comes due, and everything arrives."""
+        """Carry out the faults while reminders come due, and wait until all have arrived."""
         async with asyncio.TaskGroup() as group:
             group.create_task(Editors(database, self._town).run())
             await saboteur.run(planned, start)
@@ -170,7 +170,7 @@ class Arena:
         return self._fleet
 
     async def _fill(self, bursts: list[float]) -> float:
-        """Wait until the workers are there, and plan everything from then on; when that is."""
+        """Wait until the workers run, plan the todos from then on, and return the start time."""
         assert self._fleet is not None
         async with asyncio.timeout(READY_SECONDS):
             while any(len(worker.children()) < PREFORK for worker in self._fleet.workers):  # noqa: ASYNC110
@@ -192,7 +192,7 @@ class Arena:
         return start
 
     async def _bound(self, fleet: Fleet) -> None:
-        """An engine that sends without end would take the machine with it: it is ended, and has failed."""
+        """Stop a run that sends without end, before it exhausts the machine: it has failed."""
         most = 1_000 + MOST_RECEIPTS * self._options.todos
         while len(self._ledger.receipts) < most:  # noqa: ASYNC110 - a look now and then costs less
             await asyncio.sleep(0.5)
@@ -201,7 +201,7 @@ class Arena:
         raise ServerError(f"more than {most} receipts: it sends without end. Most often: {counts}")
 
     async def _drain(self) -> None:
-        """Until nothing is left to be done, or for too long: then the verdict names what is left."""
+        """Wait until no delivery is left, or until the time limit: then the verdict names those that are left."""
         say("everything has come due; waiting until it has arrived")
         sql = await asyncpg.connect(self._url)
         until = time.monotonic() + DRAIN_SECONDS
@@ -212,7 +212,7 @@ class Arena:
 
     @staticmethod
     async def _stop(fleet: Fleet, saboteur: faults.Saboteur) -> None:
-        """In peace, so that nothing comes any more while the ledger is read."""
+        """Stop all processes, so that no delivery arrives while the ledger is read."""
         for program in fleet.everything():
             if not program.running():
                 saboteur.found_dead(program)

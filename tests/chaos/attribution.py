@@ -1,4 +1,4 @@
-"""Why a receiver got the same id twice: a recorded reason that could have caused just this repeat, or none."""
+"""Finds why a receiver got the same id twice: a recorded fault that could have caused this repeat, or none."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.chaos.ledger import Receipt
 from tests.chaos.options import PATIENCE_SECONDS, SEND_SECONDS, SETTLE_SECONDS
 
 _CLOCKS = 0.5
-"""What had been sent before a process was stopped or killed may be read so much later."""
+"""Seconds within which a receiver may still read data sent before its sender was stopped or killed."""
 _ENOUGH = 0.75
-"""The part of the time for sending that a sender waits for an answer at least (an SMTP server's has 2.5 s of 3)."""
+"""The part of the send limit that a sender waits for an answer at least (2.5 s of 3 for SMTP)."""
 _TIMED_OUT = ("timed out", "the mail server did not answer in time")
 
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """A worker's own word that it waited too long for an answer."""
+    """A worker's log line that an attempt timed out."""
 
     id: str
     at: float
@@ -30,7 +30,7 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """Two receipts of one id, one after the other, and why; None if nobody knows."""
+    """Two successive receipts of one id, and the cause; None if it is unknown."""
 
     first: Receipt
     second: Receipt
@@ -38,7 +38,7 @@ class Repeat:
 
 
 def time_outs(logs: Iterable[Path]) -> list[TimedOut]:
-    """What the workers' logs say of it."""
+    """Return the time-outs in the workers' logs."""
     found = []
     for log in logs:
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
@@ -54,7 +54,7 @@ def time_outs(logs: Iterable[Path]) -> list[TimedOut]:
 
 
 def defects(logs: Iterable[Path]) -> list[str]:
-    """What the product itself logged with a traceback: an outage is a word to it, anything else is a defect."""
+    """Return the log lines with a traceback: outages are logged without one, so these are defects."""
     libraries = ('"logger":"celery', '"logger":"kombu')
     return [
         f"{log.name}: {_brief(line)}"
@@ -65,7 +65,7 @@ def defects(logs: Iterable[Path]) -> list[str]:
 
 
 def _brief(line: str) -> str:
-    """The event and the end of its traceback."""
+    """Return the event and the end of its traceback."""
     try:
         entry = json.loads(line)
     except ValueError:
@@ -74,7 +74,7 @@ def _brief(line: str) -> str:
 
 
 class Attribution:
-    """Looks for a cause between the first answer and its being settled; what came later excuses nothing."""
+    """Looks for a cause between the first answer and its settlement; later faults explain no repeat."""
 
     def __init__(self, windows: Sequence[Window], timed_out: Sequence[TimedOut]) -> None:
         self._outages = [window for window in windows if window.kind == "kill PostgreSQL"]
@@ -85,13 +85,13 @@ class Attribution:
             self._timed_out.setdefault(each.id, []).append(each.at)
 
     def repeats(self, receipts: Sequence[Receipt]) -> list[Repeat]:
-        """Every repeat among one id's receipts. Each is held against the one before it."""
+        """Return every repeat among one id's receipts. Each is compared with the one before it."""
         ordered = sorted(receipts, key=lambda receipt: receipt.at)
         return [Repeat(first, second, self.cause(first, second)) for first, second in itertools.pairwise(ordered)]
 
     def cause(self, first: Receipt, second: Receipt) -> str | None:
-        """Why the second came although the first had."""
-        # Two at once is never the receiver's doing: a sender tries again after an answer, or when it has waited enough.
+        """Return the cause of the second receipt after the first."""
+        # Two at once is never caused by the receiver: a sender retries after an answer, or after its time limit.
         tried_again = first.at + _ENOUGH * SEND_SECONDS if first.answer == "stalled" else first.ended
         if first.answer in ("refused", "dropped", "stalled") and second.at >= tried_again:
             return f"receiver {first.answer}"
@@ -109,15 +109,17 @@ class Attribution:
         return None
 
     def was_stopped(self, receipt: Receipt, since: float) -> bool:
-        """Whether the sender stood still between then and this receipt: it knew only what it had read before."""
+        """Tell whether the sender was stopped between `since` and this receipt, and so had old data."""
         return any(
             window.began < receipt.at and window.ended > since and (receipt.pid in window.pids or receipt.pid is None)
             for window in self._stops
         )
 
     def _came_late(self, first: Receipt, second: Receipt) -> str | None:
-        """The second sender had the lease before, stood still while the first sent, and was about to send when it was
-        let go on: no fence can call that back. Whatever it had not begun it must not begin then."""
+        """Return the cause if the second sender had the earlier lease and was stopped between its check and its send.
+
+        No fence can prevent that send. Attempts that it had not begun it must not begin afterwards.
+        """
         for window in self._stops:
             on_its_way = abs(second.at - window.ended) < _CLOCKS
             if second.pid in window.pids and window.began < first.ended and on_its_way:
@@ -126,11 +128,10 @@ class Attribution:
 
     @staticmethod
     def _met(windows: Sequence[Window], first: Receipt, second: Receipt, settled: float) -> str | None:
-        """A window in which the process that held it was hit before it can have settled, and before the repeat.
+        """Return a fault of the sending process that lies before its settlement and before the repeat.
 
-        Of a connection whose process had died before it could be looked up, that process is not known: any will do
-        that was being hit at just that moment. (Of a worker whose parent was killed that lasts until its last child is
-        gone.)
+        If the process died before its connection was looked up, it is unknown: then a fault of any process at that
+        moment counts. (If a worker's parent was killed, that fault lasts until its last child is gone.)
         """
         for window in windows:
             if first.pid is None:

@@ -1,4 +1,4 @@
-"""What the database says in the end."""
+"""Reads the final state from the database."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All of it."""
+    """The rows of one run."""
 
     deliveries: list[Row]
     told: list[Told]
     reminders: dict[UUID, tuple[str, int]]
-    """State and occurrence."""
+    """State and occurrence by reminder."""
 
     def states(self) -> Counter[str]:
-        """Deliveries by state."""
+        """Return the number of deliveries in each state."""
         return Counter(row.state for row in self.deliveries)
 
 
 async def collect(sql: asyncpg.Connection) -> Evidence:
-    """Read it."""
+    """Read the rows."""
     deliveries = await sql.fetch(
         "SELECT id::text, reminder_id, occurrence, channel, endpoint_id, state, attempts,"
         " extract(epoch FROM due_at)::float8 AS due_at, extract(epoch FROM settled_at)::float8 AS settled_at,"
@@ -69,7 +69,7 @@ async def collect(sql: asyncpg.Connection) -> Evidence:
 
 
 async def unfinished(sql: asyncpg.Connection) -> int:
-    """How many reminders and deliveries have not come to their end."""
+    """Return the number of reminders and deliveries without a final state."""
     count: int = await sql.fetchval(
         "SELECT (SELECT count(*) FROM reminders WHERE state = 'scheduled')"
         " + (SELECT count(*) FROM deliveries WHERE state = 'pending')"

@@ -1,4 +1,4 @@
-"""What is broken, when, and for how long: drawn from the seed, carried out on real processes, written down."""
+"""Faults: drawn from the seed, carried out on real processes, and recorded."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ ROUND: tuple[Kind, ...] = (
     "kill worker group", "kill prefork child", "kill prefork child", "stop prefork child", "stop worker group",
     "kill PostgreSQL", "kill Valkey", "kill beat", "kill worker parent", "ask worker to stop", "kill PostgreSQL",
 )  # fmt: skip
-"""Each comes in every round, in an order that the seed draws."""
+"""The faults of a round, in an order that the seed draws."""
 ROUND_SECONDS = 50.0
 ORPHAN_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One that is to come."""
+    """A planned fault."""
 
     at: float
     """Seconds after the start."""
     kind: Kind
     which: int
-    """Of two workers or beats, and of two children."""
+    """The index of the target among two workers, beats or children."""
     seconds: float
-    """How long it stays down, or stopped."""
+    """The time that the target stays down or stopped."""
 
 
 @dataclass(slots=True)
 class Window:
-    """One that was: between these instants it may have left something half done."""
+    """A fault that happened: between these instants work may have been left half done."""
 
     kind: str
     began: float
     ended: float
     pids: frozenset[int]
-    """The sending processes that it met; for PostgreSQL all, for Valkey and beat none."""
+    """The sending processes that it hit; for PostgreSQL all, for Valkey and beat none."""
 
 
 def plan(draw: random.Random, until: float, bursts: list[float]) -> list[Fault]:
-    """Draw them. A worker is stopped soon after each burst: then it has much in hand."""
+    """Draw the faults. A worker is stopped soon after each burst: then many deliveries are under way."""
     faults = []
     rounds = max(1, round(until / ROUND_SECONDS))
     for number in range(rounds):
@@ -75,35 +75,35 @@ def plan(draw: random.Random, until: float, bursts: list[float]) -> list[Fault]:
 
 def _seconds(draw: random.Random, kind: Kind) -> float:
     if kind.startswith("stop"):
-        # Most go on just when others have taken over what they had in hand, and are sending it.
+        # Most are resumed just when other workers have leased their deliveries and are sending them.
         return LEASE_SECONDS + draw.choice((draw.uniform(-0.5, 1), draw.uniform(0, 1.5), draw.uniform(1, 3)))
     return draw.uniform(0.1, 4)
 
 
 @dataclass
 class Saboteur:
-    """Carries them out."""
+    """Carries the faults out."""
 
     fleet: Fleet
     postgres: EmbeddedPostgres
     valkey: EmbeddedValkey
     stopped: set[int]
-    """Kept up to date for the receivers."""
+    """The stopped processes, kept current for the receivers."""
     windows: list[Window] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     deaths: list[str] = field(default_factory=list)
-    """Processes that ended although nobody had touched them."""
+    """Processes that ended without a fault."""
     _busy: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     async def run(self, faults: list[Fault], start: float) -> None:
-        """All of them, each at its time; those that meet different targets overlap."""
+        """Carry out all faults, each at its time; faults of different targets overlap."""
         async with asyncio.TaskGroup() as group:
             for fault in faults:
                 await asyncio.sleep(max(0.0, start + fault.at - time.time()))
                 group.create_task(self._carry_out(fault))
 
     def record(self) -> list[dict[str, Any]]:
-        """What was done, for whoever looks into a violation."""
+        """Return the faults as data, to examine a violation."""
         return [
             {"kind": each.kind, "began": each.began, "ended": each.ended, "pids": sorted(each.pids)}
             for each in self.windows
@@ -151,13 +151,13 @@ class Saboteur:
                     await self._stop(worker, fault)
 
     def found_dead(self, program: Program) -> None:
-        """It ended by itself. Celery does so, for a supervisor to start it anew, if a child is killed at its start."""
+        """Record a program that ended by itself. Celery ends so if a child is killed at its start."""
         last = max((w.began for w in self.windows if w.kind == "kill prefork child"), default=0.0)
         excused = program in self.fleet.workers and time.time() - last < 60
         (self.notes if excused else self.deaths).append(f"{program.name} had ended by itself")
 
     def _worker(self, which: int) -> Program:
-        """The one that was drawn, or the other while that one is down or stopped already."""
+        """Return the drawn worker, or the other one while that is down or stopped already."""
         drawn, other = self.fleet.workers[which % 2], self.fleet.workers[(which + 1) % 2]
         lock = self._busy.get(drawn.name)
         return other if lock is not None and lock.locked() else drawn
@@ -187,7 +187,7 @@ class Saboteur:
         program.start()
 
     async def _kill_parent(self, worker: Program, seconds: float) -> None:
-        # Celery's children end within a second or two when the pipe from their parent breaks, in the midst of things.
+        # Celery's children end within two seconds after the pipe from their parent breaks, in the middle of their work.
         children = worker.children()
         with self._window("kill worker parent", *children):
             if worker.process is not None:
@@ -200,7 +200,7 @@ class Saboteur:
         worker.start()
 
     async def _ask_to_stop(self, worker: Program, seconds: float) -> None:
-        # A warm stop excuses nothing either, unless it takes too long and becomes a kill.
+        # A warm stop explains no repeat, unless it takes too long and becomes a kill.
         pids = worker.children()
         with self._window("ask worker to stop"):
             clean = await asyncio.to_thread(worker.ask_to_stop)
@@ -242,14 +242,14 @@ class Saboteur:
 
 
 def _wait_until_gone(pid: int) -> bool:
-    """Whether it went."""
+    """Wait for the process to end; return whether it did."""
     with suppress(psutil.Error):
         psutil.Process(pid).wait(ORPHAN_SECONDS)
     return not psutil.pid_exists(pid)
 
 
 class _Open:
-    """Writes down when a fault began and ended. It stands in the list from its beginning: the run may be cut short."""
+    """Records when a fault begins and ends. It is listed from its beginning, as the run may be cut short."""
 
     def __init__(self, windows: list[Window], window: Window) -> None:
         windows.append(window)

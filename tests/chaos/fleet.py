@@ -1,4 +1,4 @@
-"""The product's own processes: Celery workers and beats, each in a process group of its own, to be killed by pid."""
+"""The product's processes: Celery workers and beats, each in its own process group, to be killed by pid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PREFORK = 2
 
 @dataclass
 class Program:
-    """One worker or beat, started again and again."""
+    """One worker or beat, which is started again after each fault."""
 
     name: str
     command: list[str]
@@ -31,7 +31,7 @@ class Program:
     groups: list[int] = field(default_factory=list)
 
     def start(self) -> None:
-        """Start it, in a process group of its own."""
+        """Start it in its own process group."""
         with (self.directory / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
@@ -45,11 +45,11 @@ class Program:
         self.groups.append(self.process.pid)
 
     def running(self) -> bool:
-        """Whether its main process lives."""
+        """Tell whether its main process lives."""
         return self.process is not None and self.process.poll() is None
 
     def children(self) -> list[int]:
-        """The pids of a worker's prefork processes."""
+        """Return the pids of a worker's prefork processes."""
         if self.process is None or self.process.poll() is not None:
             return []
         with suppress(psutil.Error):
@@ -57,7 +57,7 @@ class Program:
         return []
 
     def signal_group(self, number: signal.Signals) -> None:
-        """To all of its processes."""
+        """Send a signal to all of its processes."""
         if self.process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
@@ -69,7 +69,7 @@ class Program:
             self.process.wait()
 
     def ask_to_stop(self) -> bool:
-        """Ask it to finish; False if it has not in its time."""
+        """Send SIGTERM; return False if it has not ended within its time."""
         if self.process is None or self.process.poll() is not None:
             return True
         self.process.terminate()
@@ -82,22 +82,22 @@ class Program:
 
 @dataclass
 class Fleet:
-    """All of them."""
+    """All workers and beats."""
 
     workers: list[Program]
     beats: list[Program]
 
     def everything(self) -> list[Program]:
-        """Workers and beats."""
+        """Return workers and beats."""
         return [*self.workers, *self.beats]
 
     def pids(self) -> list[int]:
-        """Processes that may send something. One whose parent was killed stays in its worker's group."""
+        """Return the processes that may send. One whose parent was killed stays in its worker's group."""
         groups = {group for worker in self.workers for group in worker.groups}
         return [pid for pid in psutil.pids() if _group(pid) in groups]
 
     def kill(self) -> None:
-        """End whatever is left, in every group that was ever started here."""
+        """Kill all processes left in any group that was started here."""
         for program in self.everything():
             if program.process is None:
                 continue
@@ -109,14 +109,14 @@ class Fleet:
 
 
 def _group(pid: int) -> int | None:
-    """The process group that it is in; None if it is gone."""
+    """Return the process group of a pid; None if it is gone."""
     with suppress(ProcessLookupError, PermissionError):
         return os.getpgid(pid)
     return None
 
 
 def make_fleet(directory: Path, database_url: str, redis_url: str, smtp_port: int) -> Fleet:
-    """Two workers of two processes and two beats; nothing runs yet."""
+    """Make two workers of two processes and two beats, without starting them."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),

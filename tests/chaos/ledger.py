@@ -1,4 +1,4 @@
-"""What the receivers remember, independently of the product: written down when it comes, and never taken back."""
+"""The receivers' ledger, independent of the product: receipts are recorded on arrival and never removed."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 Answer = Literal["accepted", "refused", "dropped", "stalled", "hung up", "none yet"]
-"""`hung up`: the sender had gone before it was answered."""
+"""`hung up`: the sender closed the connection before the answer."""
 
 
 @dataclass(slots=True)
 class Receipt:
-    """One request or mail that was read to its end."""
+    """One request or mail that was read completely."""
 
     id: str
-    """The delivery's: `webhook-id`, or the left part of the `Message-ID`."""
+    """The delivery's id: `webhook-id`, or the left part of the `Message-ID`."""
     channel: str
     endpoint: str
     """The webhook's path, or the mail's recipient."""
     todo: int
-    """Its number, which stands in the title."""
+    """The todo's number, from its title."""
     reminder: str | None
     occurrence: int | None
-    """A webhook's body says both; a mail neither."""
+    """Reminder and occurrence stand in the body of a webhook; a mail has neither."""
     pid: int | None
     """The process at the other end of the connection."""
     at: float
@@ -35,33 +35,33 @@ class Receipt:
 
     @property
     def known_to_sender(self) -> bool:
-        """Whether the sender was told that it had arrived."""
+        """Tell whether the sender got an answer that the delivery had arrived."""
         return self.answer == "accepted"
 
 
 @dataclass
 class Ledger:
-    """All receipts, in the order in which they came; each is a line of a file at once."""
+    """All receipts in the order of arrival; each is written to a file at once."""
 
     path: Path
     receipts: list[Receipt] = field(default_factory=list)
     misbehaviour: Counter[str] = field(default_factory=Counter)
-    """What receivers did that they should not have, by kind; also where no id had been read."""
+    """The receivers' failures by kind, with those before an id was read."""
     _file: TextIO | None = None
 
     def open(self, receipt: Receipt) -> Receipt:
-        """Something came."""
+        """Record a receipt."""
         self.receipts.append(receipt)
         self._write(came=receipt)
         return receipt
 
     def close(self, receipt: Receipt, answer: Answer) -> None:
-        """How it was answered."""
+        """Record the answer to a receipt."""
         receipt.answer, receipt.ended = answer, time.time()
         self._write(answered=receipt)
 
     def by_id(self) -> dict[str, list[Receipt]]:
-        """The receipts of each delivery."""
+        """Return the receipts of each delivery."""
         grouped: dict[str, list[Receipt]] = {}
         for receipt in self.receipts:
             grouped.setdefault(receipt.id, []).append(receipt)

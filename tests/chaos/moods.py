@@ -1,4 +1,4 @@
-"""How receivers misbehave: for a while, with some of what comes, as the seed says."""
+"""Moods: the ways in which receivers misbehave, for a time and a share of their deliveries, drawn from the seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOODS: tuple[Mood, ...] = ("stall", "drop unread", "drop read", "refuse")
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """A while in which a receiver is in a mood, for a share of what comes."""
+    """A period in which a receiver misbehaves in one way, for a share of its deliveries."""
 
     began: float
     ended: float
@@ -22,16 +22,16 @@ class Spell:
 
 @dataclass
 class Temper:
-    """One receiver's: how long it takes to answer, and its spells. Times are `time.time()`."""
+    """One receiver's behaviour: its time to answer, and its spells. Times are `time.time()`."""
 
     name: str
     slowness: tuple[float, float]
-    """Between so many seconds it takes to answer when all is well."""
+    """The least and most seconds to answer outside of a spell."""
     draw: random.Random
     spells: list[Spell] = field(default_factory=list)
 
     def plan(self, start: float, seconds: float) -> None:
-        """Draw the spells: a quarter of the time or so, each mood in turn."""
+        """Draw the spells: about a quarter of the time, each mood in turn."""
         moods = list(MOODS)
         self.draw.shuffle(moods)
         at, turn = self.draw.uniform(1, 0.1 * seconds + 2), 0
@@ -41,12 +41,12 @@ class Temper:
             at, turn = until + self.draw.uniform(4, 20), turn + 1
 
     def mood(self, now: float) -> Mood | None:
-        """What comes over it at this moment."""
+        """Draw the mood for one delivery at this moment."""
         for spell in self.spells:
             if spell.began <= now < spell.ended and self.draw.random() < spell.share:
                 return spell.mood
         return None
 
     def pause(self) -> float:
-        """How long this answer takes."""
+        """Draw the seconds that this answer takes."""
         return self.draw.uniform(*self.slowness)

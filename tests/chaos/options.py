@@ -1,4 +1,4 @@
-"""How long a run is, how much happens in it, and how impatient the engine is meanwhile."""
+"""The options of a run, and the engine's shortened times."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ LEASE_SECONDS = 6.0
 SEND_SECONDS = 3.0
 GRACE_SECONDS = 5.0
 SETTLE_SECONDS = 2.0
-"""A process that is well has settled what was answered so many seconds ago, on a busy machine too."""
+"""A healthy process settles an answered delivery within so many seconds, on a busy machine too."""
 PATIENCE_SECONDS = 8.0
-"""So long after PostgreSQL is back a process may still wait before it tries again (and then the lease may be over)."""
+"""The longest wait of a process for its next try after PostgreSQL is back (the lease may have ended by then)."""
 DRAIN_SECONDS = 150.0
-"""After the faults, everything must have arrived by then: a silent receiver is left alone for up to 30 s."""
+"""The limit for all arrivals after the faults: a receiver that timed out is paused for up to 30 s."""
 
 ENGINE = {
     "WORKER_POLL_SECONDS": "2",
@@ -31,12 +31,12 @@ ENGINE = {
     "DATABASE_STATEMENT_TIMEOUT_MS": "3000",
     "REDIS_TIMEOUT_MS": "250",
 }
-"""Everything is shorter than in production, so that two minutes show what a day would."""
+"""Settings with shorter times than in production, so that two minutes show the faults of a day."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a run is asked for."""
+    """The options of a run."""
 
     seconds: int
     seed: int
@@ -45,7 +45,7 @@ class Options:
 
     @property
     def faults_until(self) -> float:
-        """Seconds after the start; what comes due after that shows that everything has recovered."""
+        """Return the end of faults, in seconds after the start; later reminders show the recovery."""
         return self.seconds * 0.88
 
 

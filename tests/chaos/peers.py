@@ -1,4 +1,4 @@
-"""Which process is at the other end of a connection on this machine. TCP has no peer credentials, but /proc knows."""
+"""Finds the process at the other end of a local connection, from /proc: TCP has no peer credentials."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _LOOPBACK = "0100007F"
 
 
 class Peers:
-    """Finds the worker process that a connection comes from. Only the pids of the fleet are looked through.
+    """Finds the worker process that a connection comes from, among the pids of the fleet.
 
-    One look answers for all connections that were there then: a burst opens hundreds, and looking takes milliseconds.
+    One scan answers for all connections open at that time: a burst opens hundreds, and a scan takes milliseconds.
     """
 
     def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
         self._pids = pids
         self.stopped: set[int] = set()
-        """Those that stand still at this moment."""
+        """The processes that are stopped at this moment."""
         self._connections: dict[tuple[int, int], str] = {}
         self._holders: dict[str, int] = {}
 
     def pid(self, peer_port: int, own_port: int) -> int | None:
-        """The process that holds the socket with this local port; None if it has died meanwhile."""
-        # Each is asked for once. What is found is not kept: the port may soon be another connection's.
+        """Return the process that holds the socket with this local port; None if it has died."""
+        # Each is looked up once. Results are not kept: the port may soon belong to another connection.
         key = (peer_port, own_port)
         socket = self._connections.pop(key, None)
         if socket is None:
@@ -39,7 +39,7 @@ class Peers:
 
 
 def _connections() -> dict[tuple[int, int], str]:
-    """The sockets by their local and remote port."""
+    """Return the sockets by their local and remote port."""
     found = {}
     with suppress(OSError):
         for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
@@ -51,7 +51,7 @@ def _connections() -> dict[tuple[int, int], str]:
 
 
 def _holders(pids: Iterable[int]) -> dict[str, int]:
-    """The processes by the sockets that they hold."""
+    """Return the processes by the sockets that they hold."""
     found = {}
     for pid in pids:
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Accounts that are told in different ways, and their todos, of which each has one reminder."""
+"""Accounts with different channels, and their todos, each with one reminder."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Change = Literal["complete", "move", "delete"]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where an account is told: the inbox, its address, or one of its webhooks."""
+    """An endpoint of an account: the inbox, its address, or one of its webhooks."""
 
     channel: str
     id: UUID
     name: str
-    """As the ledger knows it: the webhook's path, or the address."""
+    """The name in the ledger: the webhook's path, or the address."""
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Person:
 
 @dataclass
 class Planned:
-    """One todo, what is to become of it, and what did."""
+    """One todo, its planned change, and when that was made."""
 
     number: int
     owner: Person
@@ -48,25 +48,25 @@ class Planned:
     change_at: float = 0.0
     moved_to: float = 0.0
     began: float | None = None
-    """When its change was first asked for."""
+    """The time at which its change was first tried."""
     done: float | None = None
-    """When its change was known to be committed."""
+    """The time at which its change was known to be committed."""
 
 
 @dataclass
 class Town:
-    """Everybody and everything."""
+    """All accounts and todos."""
 
     people: list[Person] = field(default_factory=list)
     todos: list[Planned] = field(default_factory=list)
 
     def last_due(self) -> float:
-        """When the last reminder comes due."""
+        """Return the time of the last reminder."""
         return max(max(todo.due, todo.moved_to) for todo in self.todos)
 
 
 def instant(at: float) -> datetime:
-    """As PostgreSQL knows it."""
+    """Convert a `time.time()` for PostgreSQL."""
     return datetime.fromtimestamp(at, UTC)
 
 
@@ -103,7 +103,7 @@ async def settle_people(sql: asyncpg.Connection, town: Town, ports: list[int], a
 def plan_todos(
     town: Town, draw: random.Random, *, count: int, start: float, seconds: float, bursts: list[float]
 ) -> None:
-    """Draw when each comes due: a quarter in bursts, the others spread. One in twelve is changed around that time."""
+    """Draw the due times: a quarter in bursts, the others spread. One todo in twelve changes around its due time."""
     in_bursts = count // 4 // max(1, len(bursts))
     moments = [start + burst for burst in bursts for _ in range(in_bursts)]
     moments += [start + draw.uniform(0.5, seconds) for _ in range(count - len(moments))]
@@ -111,14 +111,14 @@ def plan_todos(
         todo = Planned(number, draw.choice(town.people), new_id(), new_id(), due)
         if draw.random() < 1 / 12:
             todo.change = draw.choice(("complete", "move", "delete"))
-            # Mostly before it is due; some just then, and some after.
+            # Mostly before the due time; some just then, and some after.
             todo.change_at = max(start, due + draw.uniform(-8, 3))
             todo.moved_to = due + draw.uniform(6, 20) if todo.change == "move" else 0.0
         town.todos.append(todo)
 
 
 async def insert_todos(sql: asyncpg.Connection, town: Town) -> None:
-    """Insert them all: what `TodoService` would have made of a todo with the default reminder."""
+    """Insert all todos as `TodoService` would with the default reminder."""
     now = datetime.now(UTC)
     await sql.copy_records_to_table(
         "todos",

@@ -1,4 +1,4 @@
-"""Real HTTP and SMTP receivers, each with a temper of its own, that write into the ledger what comes. Never killed."""
+"""Real HTTP and SMTP receivers, each with its own temper, that record deliveries in the ledger. Never killed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _NUMBER = re.compile(r"todo (\d+)")
 
 
 def number_in(title: str) -> int:
-    """The todo's number, which its title holds; -1 for a text that is none of ours."""
+    """Return the todo's number from its title; -1 for any other text."""
     found = _NUMBER.search(title)
     return int(found[1]) if found else -1
 
 
 @dataclass
 class HttpReceiver:
-    """Takes webhooks at every path."""
+    """Accepts webhooks at every path."""
 
     temper: Temper
     ledger: Ledger
@@ -82,8 +82,8 @@ class HttpReceiver:
             return False
         await asyncio.sleep(STALL_SECONDS if mood == "stall" else self.temper.pause())
         if mood is None and pid in self.peers.stopped:
-            # What it reads when it goes on, while others have its deliveries in hand, is a failure: a settlement of
-            # that would take them away from those, if no fence kept it out.
+            # When it is resumed, it reads a failure while other workers send its deliveries: without the fence, its
+            # settlement would take the deliveries from them.
             mood = "refuse"
             self.ledger.misbehaviour[f"{self.temper.name}: refuse one that stands still"] += 1
         if mood == "stall":
@@ -101,7 +101,7 @@ class HttpReceiver:
 
 @dataclass
 class SmtpReceiver:
-    """Takes mails for everybody."""
+    """Accepts mails for every address."""
 
     temper: Temper
     ledger: Ledger
@@ -120,14 +120,14 @@ class SmtpReceiver:
     async def handle_EHLO(  # noqa: N802 - the interface
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
-        """A conversation begins: whose?"""
+        """Look up the sender's process at the start of a session."""
         session.host_name = hostname
         assert session.peer is not None
         session.chaos_pid = self.peers.pid(int(session.peer[1]), self.port)  # type: ignore[attr-defined]
         return responses
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """A mail has come. One that is dropped unread is in no ledger: it was sent, but nobody has looked at it."""
+        """Record and answer a mail. One that is dropped unread is not recorded: its id is unknown."""
         mood = self.temper.mood(time.time())
         if mood is not None:
             self.ledger.misbehaviour[f"{self.temper.name}: {mood}"] += 1
@@ -149,7 +149,7 @@ class SmtpReceiver:
             await asyncio.sleep(self.temper.pause())
             answer = "refused" if mood == "refuse" else "accepted"
             return "451 later" if mood == "refuse" else "250 OK"
-        finally:  # cancelled if the sender hangs up
+        finally:  # cancelled if the sender closes the connection
             self.ledger.close(receipt, answer)
 
     @staticmethod
@@ -169,6 +169,6 @@ class SmtpReceiver:
 
 
 def _cut(server: SMTP) -> None:
-    """Drop the connection, with no word of farewell."""
+    """Drop the connection without an answer."""
     assert isinstance(server.transport, asyncio.Transport)
     server.transport.abort()

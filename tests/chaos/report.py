@@ -1,4 +1,4 @@
-"""What a run showed, as a table."""
+"""Prints the results of a run as a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = 20
 def lines(  # noqa: PLR0917 - all that there is
     options: Options, town: Town, ledger: Ledger, evidence: Evidence, saboteur: Saboteur, verdict: Verdict
 ) -> list[str]:
-    """The table, and then what is wrong."""
+    """Return the lines of the table, then the violations."""
     changes = Counter(str(todo.change) for todo in town.todos if todo.change)
     kinds = Counter(window.kind for window in saboteur.windows)
     answers = Counter(f"{receipt.channel} {receipt.answer}" for receipt in ledger.receipts)

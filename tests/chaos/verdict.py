@@ -1,4 +1,4 @@
-"""What has to be true after the run, each with the ids that break it."""
+"""The rules that must hold after a run; violations name the ids."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _CLOCKS = 0.05
 
 @dataclass
 class Verdict:
-    """The violations by rule, and what was counted on the way."""
+    """The violations by rule, and the counts."""
 
     violations: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     repeats: list[Repeat] = field(default_factory=list)
     wanted: int = 0
-    """Arrivals that had to be, and were looked for."""
+    """The number of arrivals that were required and checked."""
     unwanted: int = 0
-    """Endpoints that had to hear nothing."""
+    """The number of endpoints that had to get no delivery."""
 
     def causes(self) -> Counter[str]:
-        """The repeats by cause."""
+        """Return the number of repeats by cause."""
         return Counter(repeat.cause or "NOT ATTRIBUTED" for repeat in self.repeats)
 
 
@@ -79,14 +79,14 @@ class Judge:
         self._verdict.violations[rule].append(what)
 
     def _check(self, todo: Planned, endpoint: Endpoint) -> None:
-        """What this endpoint heard of this todo."""
+        """Check the deliveries of one todo to one endpoint."""
         match todo.change:
             case None:
                 self._must_arrive(todo, endpoint, todo.due, occurrences=1)
             case "move":
                 assert todo.began is not None
                 assert todo.done is not None
-                if todo.done < todo.due:  # before it could go out: only the new time counts
+                if todo.done < todo.due:  # moved before it could be sent: only the new time counts
                     self._must_arrive(todo, endpoint, todo.moved_to, occurrences=1)
                 elif todo.done < todo.moved_to:
                     self._must_arrive(todo, endpoint, todo.moved_to, occurrences=2)
@@ -118,7 +118,7 @@ class Judge:
             self._broken("announced before its time", f"{name}: {early[0].id}")
 
     def _must_be_silent(self, todo: Planned, endpoint: Endpoint, done: float) -> None:
-        """Completed or deleted. What had been begun may end; nothing begins after that."""
+        """Check a todo that was completed or deleted: attempts under way may end, none may begin after that."""
         heard = self._heard(todo, endpoint)
         name = f"todo {todo.number}, {endpoint.channel} {endpoint.name}"
         if len({receipt.id for receipt in heard}) > 1:
@@ -140,7 +140,7 @@ class Judge:
         return any(r.id == delivery_id and r.known_to_sender for r in self._heard(todo, endpoint))
 
     def _check_keys(self) -> None:
-        """One id for each (reminder, occurrence, channel, endpoint): in the database, and in the ledger by itself."""
+        """Check for one id for each (reminder, occurrence, channel, endpoint): in the database, and in the ledger."""
         in_database: dict[Key, set[str]] = defaultdict(set)
         for row in self._evidence.deliveries:
             in_database[row.reminder_id, row.occurrence, row.channel, row.endpoint_id].add(row.id)
@@ -154,7 +154,7 @@ class Judge:
                 self._broken("more than one delivery id for one key", f"{key}: {', '.join(sorted(ids))}")
 
     def _check_ids(self) -> None:
-        """What receivers got, the database knows, under the same name; unless it was deleted with its todo."""
+        """Check that the database has each received id for the same endpoint, unless it was deleted with its todo."""
         deleted = {todo.number for todo in self._town.todos if todo.change == "delete"}
         reminders = {todo.number: todo.reminder_id for todo in self._town.todos}
         for receipt in self._ledger.receipts:
@@ -171,7 +171,7 @@ class Judge:
         return (row for row in self._evidence.deliveries if row.state in ("pending", "dead"))
 
     def _check_inbox(self) -> None:
-        """The inbox repeats nothing, whatever happened."""
+        """Check that inboxes hold no repeats."""
         for delivery_id, count in self._told.items():
             if count > 1:
                 self._broken("twice in the inbox", delivery_id)
