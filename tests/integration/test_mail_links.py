@@ -113,7 +113,7 @@ async def test_what_remains_of_an_address_is_a_digest_and_is_purged_once_it_may_
     assert lin.email.partition("@")[0] not in row["digest"]
     purge = Purge(api.process.database.statements)
     assert await purge.mailed_addresses() == 0
-    await sql(database_url, "UPDATE mailed_addresses SET mailed_at = now() - interval '25 hours'")
+    await sql(database_url, "UPDATE mailed_addresses SET mailed_at = now() - interval '8 days'")
     assert await purge.mailed_addresses() == 1
 
 

@@ -22,6 +22,7 @@ from dev.valkey import EmbeddedValkey
 from tests.conftest import TEST_KEYS, RunApi
 from tests.factories import PASSWORD, Api, Person
 from todo_core import clock
+from todo_core.accounts.turns import Asker
 from todo_core.settings import PasswordSettings, RateLimitSettings, RedisSettings, TokenSettings
 
 _numbers = itertools.count(1)
@@ -625,11 +626,11 @@ async def test_the_right_password_among_too_many_guesses_at_once_is_not_told(
     person = await limited.person()
     verify = limited.process.passwords.verify
 
-    async def verify_while_others_guess(password: str, password_hash: str | None) -> bool:
+    async def verify_while_others_guess(password: str, password_hash: str | None, asker: Asker) -> bool:
         monkeypatch.undo()
         for _ in range(3):
             await guess(limited.http, person.username)
-        return await verify(password, password_hash)
+        return await verify(password, password_hash, asker)
 
     monkeypatch.setattr(limited.process.passwords, "verify", verify_while_others_guess)
     assert refused_for_a_while(await guess(limited.http, person.username, person.password), 900)
@@ -672,16 +673,22 @@ async def test_an_address_opens_only_so_many_accounts(run_limited: RunLimited) -
         assert (await http.post("/users/", json=account())).status_code == 201
 
 
-async def test_without_redis_nobody_is_locked_out(run_limited: RunLimited, fragile_redis: EmbeddedValkey) -> None:
-    limited = await run_limited(redis_url=fragile_redis.url, sign_in_failures=1, registrations=1)
-    person = await limited.person()
-    assert (await guess(limited.http, person.username)).status_code == 400
-    assert refused_for_a_while(await guess(limited.http, person.username, person.password), 900)
+async def test_without_redis_each_process_counts_by_itself(
+    run_limited: RunLimited, fragile_redis: EmbeddedValkey
+) -> None:
+    limited = await run_limited(redis_url=fragile_redis.url, sign_in_failures=2, registrations=2)
+    person, other = await limited.person(), await limited.person()
     fragile_redis.kill()
-    for _ in range(3):
-        assert (await guess(limited.http, person.username)).status_code == 400
     assert (await guess(limited.http, person.username, person.password)).status_code == 200
-    await limited.person()
+    assert [(await guess(limited.http, person.username)).status_code for _ in range(2)] == [400] * 2
+    assert refused_for_a_while(await guess(limited.http, person.username, person.password), 900)
+    assert (await guess(limited.http, other.username, other.password)).status_code == 200
+    for _ in range(2):
+        await limited.person()
+    opened = await limited.http.post(
+        "/users/", json={"username": "x" * 9, "email": "x@example.com", "password": PASSWORD}
+    )
+    assert refused_for_a_while(opened, 3_600)
 
 
 async def test_limits_can_be_turned_off(run_api: RunApi, lin: Person) -> None:

@@ -178,6 +178,9 @@ async def test_a_link_to_prove_an_address_is_sent_once(office: Office, smtp: Smt
     assert mail["List-Unsubscribe"] is None
     body = mail.get_body(("plain",))
     assert body is not None
+    username = await office.sql.fetchval("SELECT username FROM accounts WHERE email = 'lin.proof@example.com'")
+    assert username not in mail.as_string().replace("lin.proof@example.com", ""), "no words of whoever asked"
+    assert username not in body.get_content()
     link = next(word for word in body.get_content().split() if word.startswith("https://"))
     assert link.startswith("https://todo.example.com/verify-email?token=")
     token = link.partition("token=")[2]

@@ -292,7 +292,19 @@ def test_what_is_no_address_is_refused(address: str) -> None:
     assert rule_broken(Email, address) == "email"
 
 
-@pytest.mark.parametrize("password", ["x" * 10, "x" * 128, "🔑" * 10, "🔑" * 128, " " * 10, "密码密码密码密码密码"])
+@pytest.mark.parametrize(
+    "password",
+    [
+        "k3J9dLq0Zx",
+        ("correct horse battery " * 6)[:128],
+        "🔑🥛🍞🧀🍎" * 2,
+        ("🔑🥛🍞🧀🍎" * 26)[:128],
+        "q t  a z m",
+        "我家门前有两棵枣树。",
+        "password8362947261984",
+        "hunters in the snow",
+    ],
+)
 def test_passwords_are_counted_in_characters_and_kept_as_they_are(password: str) -> None:
     assert read(Password, password) == password
 
@@ -305,6 +317,18 @@ def test_passwords_are_counted_in_characters_and_kept_as_they_are(password: str)
         ("🔑" * 9, "string_too_short"),
         ("x" * 129, "string_too_long"),
         ("🔑" * 129, "string_too_long"),
+        ("Password123", "common_password"),
+        ("p@ssw0rd!!", "common_password"),
+        ("PASSWORD-2026", "common_password"),
+        ("monkeymonkey", "common_password"),
+        ("hunter2hunter2", "common_password"),
+        ("qwertyuiop", "common_password"),
+        ("woaini1314", "common_password"),
+        ("1234567890", "common_password"),
+        ("zyxwvutsrq", "common_password"),
+        (" " * 10, "common_password"),
+        ("x" * 128, "common_password"),
+        ("密码密码密码密码密码", "common_password"),
         ("x" * 10 + "\x00", "nul"),
         ("x" * 10 + "\ud83d", "string_unicode"),
     ],

@@ -12,8 +12,11 @@ import bcrypt
 import pytest
 
 from todo_core.accounts.passwords import PasswordHasher
+from todo_core.accounts.turns import Asker
 from todo_core.errors import Unavailable
 from todo_core.settings import PasswordSettings
+
+ANYBODY = Asker("127.0.0.1", "account-1")
 
 
 @pytest.fixture
@@ -29,8 +32,8 @@ async def hasher() -> AsyncIterator[PasswordHasher]:
     ["correct horse battery", "x" * 128, "🔑" * 128, "密码密码密码密码密码", " leading and trailing ", "\t\n" * 5],
 )
 async def test_a_password_belongs_to_its_hash(hasher: PasswordHasher, password: str) -> None:
-    stored = await hasher.hash(password)
-    assert await hasher.verify(password, stored)
+    stored = await hasher.hash(password, ANYBODY)
+    assert await hasher.verify(password, stored, ANYBODY)
     assert password not in stored
 
 
@@ -50,26 +53,26 @@ async def test_a_password_belongs_to_its_hash(hasher: PasswordHasher, password: 
 async def test_every_character_counts_also_beyond_the_72_bytes_of_bcrypt(
     hasher: PasswordHasher, password: str, other: str
 ) -> None:
-    stored = await hasher.hash(password)
-    assert not await hasher.verify(other, stored)
-    assert not await hasher.verify(password, await hasher.hash(other))
+    stored = await hasher.hash(password, ANYBODY)
+    assert not await hasher.verify(other, stored, ANYBODY)
+    assert not await hasher.verify(password, await hasher.hash(other, ANYBODY), ANYBODY)
 
 
 async def test_the_same_letters_composed_otherwise_are_the_same_password(hasher: PasswordHasher) -> None:
     typed_on_a_phone = unicodedata.normalize("NFC", "Crème brûlée ở Huế")
     typed_on_a_mac = unicodedata.normalize("NFD", typed_on_a_phone)
     assert typed_on_a_phone != typed_on_a_mac
-    assert await hasher.verify(typed_on_a_mac, await hasher.hash(typed_on_a_phone))
-    assert await hasher.verify(typed_on_a_phone, await hasher.hash(typed_on_a_mac))
+    assert await hasher.verify(typed_on_a_mac, await hasher.hash(typed_on_a_phone, ANYBODY), ANYBODY)
+    assert await hasher.verify(typed_on_a_phone, await hasher.hash(typed_on_a_mac, ANYBODY), ANYBODY)
 
 
 async def test_two_hashes_of_one_password_differ(hasher: PasswordHasher) -> None:
-    assert await hasher.hash("correct horse battery") != await hasher.hash("correct horse battery")
+    assert await hasher.hash("correct horse battery", ANYBODY) != await hasher.hash("correct horse battery", ANYBODY)
 
 
 async def test_hashes_leaked_elsewhere_are_worth_nothing_here(hasher: PasswordHasher) -> None:
     leaked = bcrypt.hashpw(b"correct horse battery", bcrypt.gensalt(4)).decode("ascii")
-    assert not await hasher.verify("correct horse battery", leaked)
+    assert not await hasher.verify("correct horse battery", leaked, ANYBODY)
 
 
 async def test_an_unknown_name_costs_a_check_like_any_other_and_is_never_let_in(
@@ -81,10 +84,10 @@ async def test_an_unknown_name_costs_a_check_like_any_other_and_is_never_let_in(
         checked.append(stored)
         return True  # even if the decoy's password were guessed
 
-    stored = await hasher.hash("correct horse battery")
+    stored = await hasher.hash("correct horse battery", ANYBODY)
     monkeypatch.setattr(bcrypt, "checkpw", note)
-    assert await hasher.verify("correct horse battery", None) is False
-    assert await hasher.verify("correct horse battery", stored) is True
+    assert await hasher.verify("correct horse battery", None, ANYBODY) is False
+    assert await hasher.verify("correct horse battery", stored, ANYBODY) is True
     decoy, real = checked
     assert decoy[:7] == real[:7] == b"$2b$04$"  # the same algorithm at the same cost
     assert len(decoy) == len(real)
@@ -93,16 +96,16 @@ async def test_an_unknown_name_costs_a_check_like_any_other_and_is_never_let_in(
 @pytest.mark.parametrize(("made_at", "now_at", "outdated"), [(4, 4, False), (4, 5, True), (5, 4, True)])
 async def test_a_hash_of_another_cost_is_outdated_and_still_good(made_at: int, now_at: int, outdated: bool) -> None:
     before, now = (PasswordHasher(PasswordSettings(bcrypt_cost=cost, threads=1)) for cost in (made_at, now_at))
-    stored = await before.hash("correct horse battery")
+    stored = await before.hash("correct horse battery", ANYBODY)
     assert now.is_outdated(stored) is outdated
-    assert await now.verify("correct horse battery", stored)
+    assert await now.verify("correct horse battery", stored, ANYBODY)
     before.close()
     now.close()
 
 
 async def test_the_event_loop_goes_on_while_passwords_are_hashed() -> None:
     hasher = PasswordHasher(PasswordSettings(bcrypt_cost=11, threads=2))  # about a tenth of a second each
-    hashing = [asyncio.create_task(hasher.hash("correct horse battery")) for _ in range(4)]
+    hashing = [asyncio.create_task(hasher.hash("correct horse battery", ANYBODY)) for _ in range(4)]
     ticks = 0
     while not all(task.done() for task in hashing):
         await asyncio.sleep(0.001)
@@ -127,7 +130,7 @@ async def test_no_more_threads_hash_than_are_set(monkeypatch: pytest.MonkeyPatch
         return real(password, salt)
 
     monkeypatch.setattr(bcrypt, "hashpw", note)
-    await asyncio.gather(*(hasher.hash("correct horse battery") for _ in range(8)))
+    await asyncio.gather(*(hasher.hash("correct horse battery", ANYBODY) for _ in range(8)))
     assert max(most) == 2
     hasher.close()
 
@@ -142,16 +145,16 @@ async def test_beyond_the_queue_nobody_waits_and_afterwards_all_is_well(monkeypa
         return real(password, salt)
 
     monkeypatch.setattr(bcrypt, "hashpw", wait)
-    waiting = [asyncio.create_task(hasher.hash("correct horse battery")) for _ in range(3)]
+    waiting = [asyncio.create_task(hasher.hash("correct horse battery", ANYBODY)) for _ in range(3)]
     await asyncio.sleep(0)
     with pytest.raises(Unavailable) as refusal:
-        await hasher.hash("correct horse battery")
+        await hasher.hash("correct horse battery", ANYBODY)
     assert refusal.value.retry_after
     with pytest.raises(Unavailable):
-        await hasher.verify("correct horse battery", None)
+        await hasher.verify("correct horse battery", None, ANYBODY)
     gate.set()
     assert len(await asyncio.gather(*waiting)) == 3
-    assert await hasher.hash("correct horse battery")
+    assert await hasher.hash("correct horse battery", ANYBODY)
     hasher.close()
 
 
@@ -165,12 +168,12 @@ async def test_a_caller_that_gives_up_leaves_its_place_in_the_queue(monkeypatch:
         return real(password, stored)
 
     monkeypatch.setattr(bcrypt, "checkpw", wait)
-    running, waiting = (asyncio.create_task(hasher.verify("correct horse battery", None)) for _ in range(2))
+    running, waiting = (asyncio.create_task(hasher.verify("correct horse battery", None, ANYBODY)) for _ in range(2))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    another = asyncio.create_task(hasher.verify("correct horse battery", None))
+    another = asyncio.create_task(hasher.verify("correct horse battery", None, ANYBODY))
     gate.set()
     assert [await running, await another] == [False, False]
     hasher.close()

@@ -7,12 +7,13 @@ from uuid import UUID
 from fastapi import APIRouter, Form, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from todo_api.dependencies import Accounts, CurrentUser, ProcessDep
+from todo_api.dependencies import Accounts, CurrentUser, Passwords, ProcessDep
 from todo_api.fields import Email, GivenPassword, Locale, Login, Password, TimeZone, Username, omitted
+from todo_api.limits import network_of
 from todo_api.openapi import problems
 from todo_api.problems import language_of
 from todo_api.routing import Route
-from todo_core.accounts.service import InvalidGrant, Registration
+from todo_core.accounts.service import Registration
 from todo_core.errors import AppError, Fault
 
 router = APIRouter(tags=["accounts"], route_class=Route)
@@ -119,17 +120,20 @@ class UnsupportedGrantType(AppError):
 
 
 @router.post("/users/", status_code=201, summary="Open an account", responses=problems(409, 413, 415, 422, 429))
-async def register(body: AccountCreate, accounts: Accounts, process: ProcessDep, request: Request) -> AccountPublic:
+async def register(
+    body: AccountCreate, accounts: Accounts, passwords: Passwords, process: ProcessDep, request: Request
+) -> AccountPublic:
     """Username and e-mail address are unique whatever their case."""
-    await process.limits.note_registration(_address(request))
+    await process.limits.note_registration(network_of(request))
     locale = body.locale or ("zh-CN" if language_of(request.scope) == "zh" else "en")
-    account = await accounts.register(Registration(body.username, body.email, body.password, body.timezone, locale))
+    registration = Registration(body.username, body.email, body.password, body.timezone, locale)
+    account = await accounts.register(registration, passwords)
     return AccountPublic.model_validate(account)
 
 
 @router.post("/token", name="token", summary="Sign in, or refresh", responses=problems(400, 413, 415, 429))
 async def token(
-    form: Annotated[TokenForm, Form()], accounts: Accounts, process: ProcessDep, request: Request, response: Response
+    form: Annotated[TokenForm, Form()], accounts: Accounts, passwords: Passwords, response: Response
 ) -> TokenAnswer:
     """OAuth2 password flow: `username` is the username or the e-mail address.
 
@@ -145,14 +149,7 @@ async def token(
         missing = [name for name in ("username", "password") if not getattr(form, name)]
         if not form.username or not form.password:
             raise TokenRequestInvalid(*(Fault(name, "required") for name in missing))
-        address = _address(request)
-        await process.limits.check_sign_in(address, form.username)
-        try:
-            pair = await accounts.sign_in(form.username, form.password)
-        except InvalidGrant:
-            await process.limits.note_failed_sign_in(address, form.username)
-            raise
-        await process.limits.check_sign_in(address, form.username)
+        pair = await accounts.sign_in(form.username, form.password, passwords)
     else:
         raise UnsupportedGrantType
     return TokenAnswer(access_token=pair.access_token, expires_in=pair.expires_in, refresh_token=pair.refresh_token)
@@ -164,20 +161,17 @@ async def read_me(user: CurrentUser, accounts: Accounts) -> AccountPublic:
     return AccountPublic.model_validate(await accounts.me(user))
 
 
-@router.patch("/users/me/", summary="Change the account", responses=problems(401, 403, 409, 413, 415, 422))
-async def update_me(body: AccountPatch, user: CurrentUser, accounts: Accounts) -> AccountPublic:
+@router.patch("/users/me/", summary="Change the account", responses=problems(401, 403, 409, 413, 415, 422, 429))
+async def update_me(body: AccountPatch, user: CurrentUser, accounts: Accounts, passwords: Passwords) -> AccountPublic:
     """Changes only what is sent. A new password ends every session of the account: sign in again with it."""
     changes = body.model_dump(exclude_unset=True)
     current_password = changes.pop("current_password", None)
-    return AccountPublic.model_validate(await accounts.update(user, changes, current_password))
+    return AccountPublic.model_validate(await accounts.update(user, changes, current_password, passwords))
 
 
-@router.delete("/users/me/", status_code=204, summary="Delete the account", responses=problems(401, 403, 413, 415, 422))
-async def delete_me(body: AccountDelete, user: CurrentUser, accounts: Accounts) -> None:
+@router.delete(
+    "/users/me/", status_code=204, summary="Delete the account", responses=problems(401, 403, 413, 415, 422, 429)
+)
+async def delete_me(body: AccountDelete, user: CurrentUser, accounts: Accounts, passwords: Passwords) -> None:
     """Removes the account and everything that is its own, at once and for good."""
-    await accounts.delete(user, body.password)
-
-
-def _address(request: Request) -> str:
-    """The client's address; behind a proxy, the one that FORWARDED_ALLOW_IPS lets it name."""
-    return request.client.host if request.client else "unknown"
+    await accounts.delete(user, body.password, passwords)

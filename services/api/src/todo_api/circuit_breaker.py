@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import structlog
+from redis.asyncio import ConnectionPool
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
@@ -23,6 +24,11 @@ class RedisCircuitBreaker:
         self._redis = redis_client.connect(settings)
         self.pause_seconds = settings.retry_after_ms / 1_000
         self._open_until = 0.0
+
+    @property
+    def pool(self) -> ConnectionPool:
+        """The connections, for a library that brings its own commands. Run those within `attempt`."""
+        return self._redis.connection_pool
 
     async def attempt(self, command: Callable[[Any], Awaitable[_T]]) -> _T | None:
         """The command's result; None if Redis is down, slow or refuses."""

@@ -13,14 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from todo_api.cache import TodoLists
 from todo_api.circuit_breaker import RedisCircuitBreaker
-from todo_api.limits import AttemptLimits
+from todo_api.limits import Limits, MailAllowance, network_of
 from todo_api.stream_registry import StreamRegistry
 from todo_core.accounts.links import Links
+from todo_core.accounts.password_checks import PasswordChecks
 from todo_core.accounts.passwords import PasswordHasher
 from todo_core.accounts.repository import AccountReads, AccountRepository, VerificationRepository
 from todo_core.accounts.service import AccountService
 from todo_core.accounts.tokens import AccessTokens, Principal
-from todo_core.accounts.verification import VerificationService
+from todo_core.accounts.verification import MailLimits, VerificationService
 from todo_core.database import Database, StatementPool, plain_connection
 from todo_core.errors import AppError, Unauthenticated
 from todo_core.inbox.repository import InboxMarks, InboxReads
@@ -47,7 +48,7 @@ class Process:
     account_reads: AccountReads
     browser: TodoBrowser
     lists: TodoLists
-    limits: AttemptLimits
+    limits: Limits
     links: Links
     preferences_reads: PreferencesReads
     webhook_reads: WebhookReads
@@ -72,7 +73,7 @@ class Process:
             account_reads=account_reads,
             browser=browser,
             lists=TodoLists(browser, account_reads, redis, settings.cache),
-            limits=AttemptLimits(redis, settings.rate_limits),
+            limits=Limits(redis, settings.rate_limits),
             links=Links(settings.tokens),
             preferences_reads=PreferencesReads(database.statements),
             webhook_reads=WebhookReads(database.statements),
@@ -148,11 +149,23 @@ async def get_accounts(process: ProcessDep, session: SessionDep) -> AccountServi
     return AccountService(
         AccountRepository(session),
         process.account_reads,
-        process.passwords,
         process.access_tokens,
         timedelta(seconds=process.settings.tokens.refresh_seconds),
         change_preferences=_preferences(process, session).update,
     )
+
+
+async def get_passwords(request: Request, process: ProcessDep) -> PasswordChecks:
+    """What this request may do with passwords: an operation that checks or sets one asks for it, and is limited by it.
+
+    tests/integration/test_limits.py walks the operations that do.
+    """
+
+    async def left() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    return PasswordChecks(process.passwords, process.limits, network_of(request), left)
 
 
 async def get_changes(request: Request) -> StatementPool:
@@ -196,6 +209,18 @@ async def get_browser(request: Request) -> TodoBrowser:
 
 Accounts = Annotated[AccountService, Depends(get_accounts)]
 Changes = Annotated[StatementPool, Depends(get_changes)]
+
+
+async def get_mails(request: Request, process: ProcessDep) -> MailLimits:
+    """What mails to an unproven address this request may ask for: an operation that sends one asks for it.
+
+    tests/integration/test_limits.py walks the operations that do.
+    """
+    return MailAllowance(process.limits, process.settings.rate_limits, network_of(request))
+
+
+Mails = Annotated[MailLimits, Depends(get_mails)]
+Passwords = Annotated[PasswordChecks, Depends(get_passwords)]
 PreferencesDep = Annotated[PreferencesService, Depends(get_preferences)]
 Webhooks = Annotated[WebhookService, Depends(get_webhooks)]
 Verifications = Annotated[VerificationService, Depends(get_verifications)]

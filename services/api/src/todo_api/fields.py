@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandle
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from todo_core.accounts.password_policy import is_guessed_first
 from todo_core.accounts.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
 from todo_core.reminders.schedule import Offset
 from todo_core.values import HOUR_MINUTE, TIMESTAMP_SCHEMA, parse_timestamp, plain_text, refusal, shown_as
@@ -41,6 +42,12 @@ def _username(value: str) -> str:
     value = unicodedata.normalize("NFC", value) if len(value) <= _LONGEST_LOGIN else ""
     if not _USERNAME.fullmatch(value):
         raise refusal("username")
+    return value
+
+
+def _password(value: str) -> str:
+    if is_guessed_first(plain_text(value)):
+        raise refusal("common_password")
     return value
 
 
@@ -115,7 +122,7 @@ Email = Annotated[
 Password = Annotated[
     str,
     Field(min_length=MINIMUM_LENGTH, max_length=MAXIMUM_LENGTH),
-    AfterValidator(plain_text),
+    AfterValidator(_password),
     shown_as(
         type="string",
         format="password",
@@ -123,7 +130,8 @@ Password = Annotated[
         maxLength=MAXIMUM_LENGTH,
         pattern=r"^[^\u0000]*$",
         examples=["correct horse battery staple"],
-        description=f"{MINIMUM_LENGTH} to {MAXIMUM_LENGTH} characters, all of which count",
+        description=f"{MINIMUM_LENGTH} to {MAXIMUM_LENGTH} characters, all of which count; not one that is guessed"
+        " first: a common word with or without digits, a repetition, a sequence, the username or the e-mail address",
     ),
 ]
 GivenPassword = Annotated[

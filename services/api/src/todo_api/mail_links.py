@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import HTMLResponse
 
-from todo_api.dependencies import CurrentUser, PreferencesDep, ProcessDep, Verifications
+from todo_api.dependencies import CurrentUser, Mails, PreferencesDep, ProcessDep, Verifications
 from todo_api.messages import PAGES, problem_text
 from todo_api.openapi import problem_answer, problems
 from todo_api.problems import language_of
@@ -90,12 +90,13 @@ class VerificationToken(BaseModel):
     summary="Ask for a link to verify the e-mail address",
     responses={**problems(401), 409: problem_answer("already_verified"), 429: problem_answer("mailed_recently")},
 )
-async def ask_for_verification(user: CurrentUser, verifications: Verifications) -> VerificationAsked:
-    """The link is good for three days. At most one mail a day goes to an address, whoever asks.
+async def ask_for_verification(user: CurrentUser, verifications: Verifications, mails: Mails) -> VerificationAsked:
+    """The link is good for three days. At most one mail a day goes to an address, whoever asks, and a few a day for an
+    account, whichever addresses it has in it (429 `too_many_mails`).
 
     Reminders go out by e-mail only once the address is verified.
     """
-    return VerificationAsked(email=await verifications.request(user))
+    return VerificationAsked(email=await verifications.request(user, mails))
 
 
 @router.post(

@@ -130,8 +130,16 @@ PROBLEMS: Mapping[str, Problem] = {
     ),
     "mailed_recently": Problem(
         429,
-        ("A mail was asked for already", "At most one a day goes to an address: the header `Retry-After` says when."),
-        ("已请求过验证邮件", "每个邮箱每天最多发送一封，请在 `Retry-After` 响应头所示的秒数后再试。"),
+        (
+            "A mail was asked for already",
+            "Only now and then one goes to an address: the header `Retry-After` says when.",
+        ),
+        ("已请求过验证邮件", "同一邮箱不会频繁发送，请在 `Retry-After` 响应头所示的秒数后再试。"),
+    ),
+    "too_many_mails": Problem(
+        429,
+        ("Too many mails were asked for", "A few a day may be: the header `Retry-After` says when to ask again."),
+        ("请求的邮件过多", "每天只能发送少量验证邮件，请在 `Retry-After` 响应头所示的秒数后再试。"),
     ),
     "too_many_streams": Problem(
         429,
@@ -199,6 +207,14 @@ RULES: Mapping[str, tuple[str, str]] = {
         "必须是 3 至 50 个字母、数字、点、连字符或下划线",
     ),
     "email": ("must be an e-mail address", "必须是电子邮件地址"),
+    "common_password": (
+        "is among the first that are guessed: a common word, a repetition or a sequence; choose another",
+        "太容易被猜到：是常见词、重复字符或连续字符，请换一个",
+    ),
+    "own_password": (
+        "must not be the account's own username or e-mail address",
+        "不能是该账户自己的用户名或邮箱",
+    ),
     "timezone": ("must be an IANA time zone, such as Asia/Shanghai", "必须是 IANA 时区，例如 Asia/Shanghai"),
     "locale": (
         "must be a language tag of English or Chinese, such as en or zh-CN",

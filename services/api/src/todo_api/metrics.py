@@ -49,6 +49,9 @@ class Metrics:
             "todo_streams_open", "Open streams of notifications", registry=registry, multiprocess_mode="livesum"
         )
         self._lists = Counter("todo_list_reads", "Pages of todos by what they came from", ["source"], registry=registry)
+        self._refusals = Counter(
+            "todo_limit_refusals", "What a limit refused, by its name", ["limit"], registry=registry
+        )
         self._published: dict[str, int] = {}
         self._children: dict[tuple[str | None, str, int], tuple[Counter, Histogram]] = {}
 
@@ -75,6 +78,9 @@ class Metrics:
         for source, count in process.lists.read_from.items():
             self._lists.labels(source).inc(count - self._published.get(source, 0))
             self._published[source] = count
+        for limit, count in process.limits.refusals.items():
+            self._refusals.labels(limit).inc(count - self._published.get(limit, 0))
+            self._published[limit] = count
 
     @asynccontextmanager
     async def served(self, metrics_server: MetricsServer, process: Process) -> AsyncIterator[None]:

@@ -2,11 +2,12 @@
 
 from datetime import timedelta
 
-from todo_core.accounts.verification import PAUSE
 from todo_core.database import StatementPool
 
 KEEP_DELIVERIES = timedelta(days=90)
 KEEP_VERIFICATIONS = timedelta(days=90)
+KEEP_MAILED_ADDRESSES = timedelta(days=7)
+"""As long as RATE_LIMIT_MAIL_PAUSE_SECONDS can be."""
 
 # A table is walked by its key, so that each statement reads no more than it says, with no index of its own for this.
 # Rows are found by arrays of keys: a join would read the whole table for each batch, as a LIMIT that the plan does not
@@ -80,7 +81,7 @@ class Purge:
 
     async def mailed_addresses(self) -> int:
         """Remove the traces of addresses that may be written to again; how many there were."""
-        return await self._walk(_MAILED_ADDRESSES, PAUSE, first="")
+        return await self._walk(_MAILED_ADDRESSES, KEEP_MAILED_ADDRESSES, first="")
 
     async def _walk(self, statement: str, keep: timedelta, first: str = _FIRST_ID) -> int:
         last: str | None = first

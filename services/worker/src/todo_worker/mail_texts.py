@@ -19,6 +19,7 @@ class Texts:
     reminder_reason: str
     unsubscribe: str
     verify_subject: str
+    verify_greeting: str
     verify_request: str
     verify_button: str
     verify_reason: str
@@ -36,6 +37,7 @@ _EN = Texts(
     reminder_reason="You get this mail because a todo of yours has a reminder.",
     unsubscribe="No more mails",
     verify_subject="Confirm your e-mail address",
+    verify_greeting="Hello,",
     verify_request="please confirm that reminders may be sent to this address.",
     verify_button="Confirm the address",
     verify_reason="If you did not ask for this, do nothing: no other mail will come.",
@@ -55,6 +57,7 @@ _ZH = Texts(
     reminder_reason="您收到这封邮件，是因为您的一个待办事项设有提醒。",
     unsubscribe="不再接收邮件",
     verify_subject="请确认您的邮箱地址",
+    verify_greeting="您好：",
     verify_request="请确认提醒邮件可以发送到此地址。",
     verify_button="确认地址",
     verify_reason="如果这不是您本人的请求，请忽略：我们不会再发送其他邮件。",

@@ -111,7 +111,8 @@ class MailWriter:
             texts.verify_subject,
             texts,
             heading=texts.verify_subject,
-            lines=[texts.greeting.format(name=mail.username), texts.verify_request],
+            # Nothing that the account wrote: it is read by whoever has the address.
+            lines=[texts.verify_greeting, texts.verify_request],
             link=(texts.verify_button, self._public_url + self._links.verify_email(mail.id)),
             reason=texts.verify_reason,
             unsubscribe=None,

@@ -4,6 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, UniqueConstraint, func, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field, SQLModel
 
 from todo_core.database import Instant
@@ -31,6 +32,8 @@ class Account(SQLModel, table=True):
     email_key: str
     email_verified_at: datetime | None = Field(default=None, sa_type=Instant)
     """When its owner proved to read mail at this address. Null again once the address changes."""
+    proof_mails_at: list[datetime] | None = Field(default=None, sa_type=ARRAY(Instant))
+    """When it asked for links to prove an address with, in the last day: so few may be, whichever address it had."""
     password_hash: str
     timezone: str = Field(sa_column_kwargs={"server_default": text("'UTC'")})
     locale: str = Field(sa_column_kwargs={"server_default": text("'en'")})

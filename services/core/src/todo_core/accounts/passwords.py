@@ -15,7 +15,7 @@ from typing import ClassVar, TypeVar
 
 import bcrypt
 
-from todo_core.errors import Unavailable
+from todo_core.accounts.turns import Asker, Turns
 from todo_core.settings import PasswordSettings
 
 MINIMUM_LENGTH = 10
@@ -37,43 +37,41 @@ class PasswordHasher:
 
     def __init__(self, settings: PasswordSettings) -> None:
         self._cost = settings.bcrypt_cost
-        self._limit = settings.threads + settings.queue
-        self._pending = 0
+        self._turns = Turns(settings)
         self._threads = ThreadPoolExecutor(settings.threads, "password", initializer=_yield_to_the_event_loop)
         self._decoy = bcrypt.hashpw(self._digest(secrets.token_urlsafe()), bcrypt.gensalt(self._cost))
 
-    async def hash(self, password: str) -> str:
+    async def hash(self, password: str, asker: Asker) -> str:
         """The hash to store.
 
         Raises:
-            Unavailable: too many passwords are waiting already.
+            Unavailable: it had no turn (see `Turns.take`).
         """
         return await self._run(
-            lambda: bcrypt.hashpw(self._digest(password), bcrypt.gensalt(self._cost)).decode("ascii")
+            asker, lambda: bcrypt.hashpw(self._digest(password), bcrypt.gensalt(self._cost)).decode("ascii")
         )
 
-    async def verify(self, password: str, password_hash: str | None) -> bool:
+    async def verify(self, password: str, password_hash: str | None, asker: Asker) -> bool:
         """Whether the password belongs to the hash. `None` (no such account) takes as long, and is false.
 
         Raises:
-            Unavailable: too many passwords are waiting already.
+            Unavailable: it had no turn (see `Turns.take`).
         """
         stored = self._decoy if password_hash is None else password_hash.encode("ascii")
-        matches = await self._run(lambda: bcrypt.checkpw(self._digest(password), stored))
+        matches = await self._run(asker, lambda: bcrypt.checkpw(self._digest(password), stored))
         return matches and password_hash is not None
 
     def is_outdated(self, password_hash: str) -> bool:
         """Whether a hash was made at another cost than today's."""
         return password_hash.split("$")[2] != f"{self._cost:02}"
 
-    async def _run(self, work: Callable[[], _T]) -> _T:
-        if self._pending >= self._limit:
-            raise Unavailable(retry_after=2)
-        self._pending += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._pending -= 1
+    async def _run(self, asker: Asker, work: Callable[[], _T]) -> _T:
+        await self._turns.take(asker)
+        job = self._threads.submit(work)
+        # A request that ends early leaves its thread at work: the turn ends with the work, not with the request.
+        loop = asyncio.get_running_loop()
+        job.add_done_callback(lambda _: _in_loop(loop, self._turns.give_back))
+        return await asyncio.wrap_future(job)
 
     def _digest(self, password: str) -> bytes:
         normal = unicodedata.normalize("NFC", password).encode()
@@ -82,6 +80,11 @@ class PasswordHasher:
     def close(self) -> None:
         """Wait for what is being hashed, drop what waits."""
         self._threads.shutdown(cancel_futures=True)
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the process has ended meanwhile, and its loop with it
+        loop.call_soon_threadsafe(call)
 
 
 def _yield_to_the_event_loop() -> None:

@@ -30,6 +30,16 @@ _TAKE_ADDRESS = text(
     " ON CONFLICT (digest) DO UPDATE SET mailed_at = excluded.mailed_at"
     " WHERE m.mailed_at <= excluded.mailed_at - CAST(:pause AS interval) RETURNING digest"
 )
+_RECENT_MAILS = "unnest(proof_mails_at) AS at WHERE at > clock_timestamp() - interval '1 day'"
+_TAKE_ACCOUNT = text(
+    "UPDATE accounts SET proof_mails_at ="  # noqa: S608 - a constant
+    f" array(SELECT at FROM {_RECENT_MAILS} ORDER BY at) || clock_timestamp()"
+    f" WHERE id = :id AND (SELECT count(*) FROM {_RECENT_MAILS}) < :most RETURNING id"
+)
+_ACCOUNT_WAITS = text(
+    "SELECT ceil(extract(epoch FROM min(at) + interval '1 day' - clock_timestamp()))::int"  # noqa: S608 - a constant
+    f" FROM (SELECT at FROM accounts, {_RECENT_MAILS} AND id = :id ORDER BY at DESC LIMIT :most) AS newest"
+)
 _ADDRESS_WAITS = text(
     "SELECT ceil(extract(epoch FROM mailed_at + CAST(:pause AS interval) - clock_timestamp()))::int"
     " FROM mailed_addresses WHERE digest = :digest"
@@ -225,6 +235,18 @@ class VerificationRepository:
         if (await self._session.execute(_TAKE_ADDRESS, {"digest": digest, "pause": pause})).first() is not None:
             return None
         waits: int = (await self._session.execute(_ADDRESS_WAITS, {"digest": digest, "pause": pause})).scalar_one()
+        return max(1, waits)
+
+    async def take_account(self, account_id: UUID, most: int) -> int | None:
+        """Note that an account asks for a mail, unless it has asked for `most` within a day, to whichever addresses.
+
+        Returns:
+            None, or in how many seconds it may.
+        """
+        values = {"id": account_id, "most": most}
+        if (await self._session.execute(_TAKE_ACCOUNT, values)).first() is not None:
+            return None
+        waits: int = (await self._session.execute(_ACCOUNT_WAITS, values)).scalar_one()
         return max(1, waits)
 
     async def add(self, account: Account) -> None:

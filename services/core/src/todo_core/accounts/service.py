@@ -9,10 +9,11 @@ from uuid import UUID
 
 from todo_core.accounts import tokens
 from todo_core.accounts.models import Account
-from todo_core.accounts.passwords import PasswordHasher
+from todo_core.accounts.password_checks import PasswordChecks, account_subject, name_subject
+from todo_core.accounts.password_policy import is_own_word
 from todo_core.accounts.repository import AccountReads, AccountRepository
 from todo_core.accounts.tokens import AccessTokens, Principal
-from todo_core.errors import AppError, Conflict, Fault, Forbidden, Unauthenticated
+from todo_core.errors import AppError, Conflict, Fault, Forbidden, Invalid, Unauthenticated
 from todo_core.ids import new_id
 
 ChangePreferences = Callable[[Principal, Mapping[str, Any]], Awaitable[object]]
@@ -80,7 +81,6 @@ class AccountService:
         self,
         accounts: AccountRepository,
         reads: AccountReads,
-        passwords: PasswordHasher,
         access_tokens: AccessTokens,
         refresh_lifetime: timedelta,
         *,
@@ -88,30 +88,32 @@ class AccountService:
     ) -> None:
         self._accounts = accounts
         self._reads = reads
-        self._passwords = passwords
         self._access_tokens = access_tokens
         self._refresh_lifetime = refresh_lifetime
         self._change_preferences = change_preferences
 
-    async def register(self, registration: Registration) -> Account:
+    async def register(self, registration: Registration, checks: PasswordChecks) -> Account:
         """Open an account.
 
         Raises:
+            Invalid: the password is the account's own name or address.
             Conflict: the username or the address is another account's, whatever its case; names the fields.
         """
+        _refuse_own_words(registration.password, registration.username, registration.email)
+        key = username_key(registration.username)
         account = Account(
             username=registration.username,
-            username_key=username_key(registration.username),
+            username_key=key,
             email=registration.email,
             email_key=email_key(registration.email),
-            password_hash=await self._passwords.hash(registration.password),
+            password_hash=await checks.hash(name_subject(key), registration.password),
             timezone=registration.timezone,
             locale=registration.locale,
         )
         await self._save(account)
         return account
 
-    async def sign_in(self, login: str, password: str) -> TokenPair:
+    async def sign_in(self, login: str, password: str, checks: PasswordChecks) -> TokenPair:
         """Exchange a username or an e-mail address and the password for tokens.
 
         An unknown name takes as long as a wrong password: neither the answer nor its time tells which names exist.
@@ -120,12 +122,14 @@ class AccountService:
             InvalidGrant: no account has this name and password.
         """
         field = "email_key" if "@" in login else "username_key"
-        found = await self._reads.credentials(**{field: login_key(login)})
-        matches = await self._passwords.verify(password, found.password_hash if found else None)
+        key = login_key(login)
+        found = await self._reads.credentials(**{field: key})
+        subject = name_subject(key) if found is None else account_subject(found.principal.id)
+        matches = await checks.verify(subject, password, found.password_hash if found else None)
         if found is None or not matches:
             raise InvalidGrant
-        outdated = self._passwords.is_outdated(found.password_hash)
-        new_hash = await self._passwords.hash(password) if outdated else None
+        outdated = checks.is_outdated(found.password_hash)
+        new_hash = await checks.hash(subject, password, known=True) if outdated else None
         # A check takes its time. A password that was replaced meanwhile must neither sign in nor come back.
         account = await self._accounts.get(found.principal, lock=True)
         if account is None:
@@ -164,7 +168,9 @@ class AccountService:
             raise Unauthenticated
         return account
 
-    async def update(self, principal: Principal, changes: Mapping[str, str], current_password: str | None) -> Account:
+    async def update(
+        self, principal: Principal, changes: Mapping[str, str], current_password: str | None, checks: PasswordChecks
+    ) -> Account:
         """Change what is given of username, email, password, timezone and locale.
 
         A new password ends every session of the account, this one included: sign in again with it. A new address is
@@ -172,12 +178,15 @@ class AccountService:
 
         Raises:
             WrongPassword: a new e-mail address or password came without the current password.
+            Invalid: the new password is the account's own name or address.
             Conflict: the username or the address is another account's.
             Unauthenticated: the account is gone, or the token has been ended.
         """
         if {"email", "password"} & changes.keys():
-            await self._confirm(principal, current_password)
-        new_hash = await self._passwords.hash(changes["password"]) if "password" in changes else None
+            await self._confirm(principal, current_password, checks)
+        new_hash = None
+        if "password" in changes:
+            new_hash = await checks.hash(account_subject(principal.id), changes["password"], known=True)
         account = await self._accounts.get(principal, lock=True)
         if account is None:
             raise Unauthenticated
@@ -191,30 +200,32 @@ class AccountService:
         account.username_key = username_key(account.username)
         account.email_key = email_key(account.email)
         if new_hash is not None:
+            _refuse_own_words(changes["password"], account.username, account.email)
             account.password_hash = new_hash
             account.auth_version += 1
             await self._accounts.delete_all_refresh_tokens(account.id)
         await self._save(account)
         return account
 
-    async def delete(self, principal: Principal, password: str) -> None:
+    async def delete(self, principal: Principal, password: str, checks: PasswordChecks) -> None:
         """Remove the account and all that is its own.
 
         Raises:
             WrongPassword: the password is not the account's.
             Unauthenticated: the account is gone already, or the token has been ended.
         """
-        await self._confirm(principal, password)
+        await self._confirm(principal, password, checks)
         # The same lock that every change of the account's todos takes first.
         if await self._accounts.begin_change(principal) is None:
             raise Unauthenticated
         await self._accounts.delete(principal.id)
 
-    async def _confirm(self, principal: Principal, password: str | None) -> None:
+    async def _confirm(self, principal: Principal, password: str | None, checks: PasswordChecks) -> None:
         found = await self._reads.credentials_of(principal)
         if found is None:
             raise Unauthenticated
-        if password is None or not await self._passwords.verify(password, found.password_hash):
+        subject = account_subject(principal.id)
+        if password is None or not await checks.verify(subject, password, found.password_hash):
             raise WrongPassword
 
     async def _save(self, account: Account) -> None:
@@ -232,3 +243,8 @@ class AccountService:
             principal.id, family_id, tokens.refresh_token_hash(refresh_token), self._refresh_lifetime
         )
         return TokenPair(self._access_tokens.issue(principal), self._access_tokens.lifetime_seconds, refresh_token)
+
+
+def _refuse_own_words(password: str, username: str, email: str) -> None:
+    if is_own_word(password, username, email):
+        raise Invalid(Fault("password", "own_password"))

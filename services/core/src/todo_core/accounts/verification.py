@@ -1,5 +1,6 @@
 """The rules of proving that an e-mail address is one's own. Whoever holds a link need not sign in."""
 
+from abc import ABC, abstractmethod
 from datetime import timedelta
 
 from todo_core.accounts.links import InvalidLink, Links, address_digest
@@ -7,8 +8,27 @@ from todo_core.accounts.repository import AccountRepository, VerificationReposit
 from todo_core.accounts.tokens import Principal
 from todo_core.errors import AppError, Conflict, Unauthenticated
 
-PAUSE = timedelta(days=1)
-"""At most one mail to an address in this time, whoever asks: it may be a stranger's."""
+
+class MailLimits(ABC):
+    """How many mails to unproven addresses may be asked for. These two PostgreSQL keeps, whatever Redis has lost."""
+
+    def __init__(self, per_account: int, pause_seconds: int) -> None:
+        self.per_account = per_account
+        """In a day, whichever addresses the account has in it."""
+        self.pause = timedelta(seconds=pause_seconds)
+        """Between two to one address, whoever asks: it may be a stranger's."""
+
+    @abstractmethod
+    async def take(self) -> None:
+        """Count one mail by the limits that are kept elsewhere.
+
+        Raises:
+            TooManyMails: there were too many.
+        """
+
+    @abstractmethod
+    def refused(self, limit: str) -> None:
+        """Note which of the two has refused one."""
 
 
 class AlreadyVerified(Conflict):
@@ -26,6 +46,12 @@ class MailedRecently(AppError):
     code = "mailed_recently"
 
 
+class TooManyMails(AppError):
+    """This account, this network, or everybody together has asked for as many as may be sent in a day."""
+
+    code = "too_many_mails"
+
+
 class VerificationService:
     """Rules only: the worker sends the mails, the edge commits."""
 
@@ -34,12 +60,13 @@ class VerificationService:
         self._verifications = verifications
         self._links = links
 
-    async def request(self, owner: Principal) -> str:
+    async def request(self, owner: Principal, limits: MailLimits) -> str:
         """Have a link sent to the account's address, which is returned.
 
         Raises:
             AlreadyVerified: the address is proven.
-            MailedRecently: one was asked for within the last day.
+            MailedRecently: one was asked for within the address's pause.
+            TooManyMails: too many were asked for.
             Unauthenticated: the account is gone, or the token has been ended.
         """
         account = await self._accounts.get(owner, lock=True)
@@ -47,9 +74,15 @@ class VerificationService:
             raise Unauthenticated
         if account.email_verified_at is not None:
             raise AlreadyVerified
-        waits = await self._verifications.take_address(address_digest(account.email), PAUSE)
+        waits = await self._verifications.take_address(address_digest(account.email), limits.pause)
         if waits is not None:
+            limits.refused("mails_address")
             raise MailedRecently(retry_after=waits)
+        waits = await self._verifications.take_account(account.id, limits.per_account)
+        if waits is not None:
+            limits.refused("mails_account")
+            raise TooManyMails(retry_after=waits)
+        await limits.take()
         await self._verifications.add(account)
         return account.email
 

@@ -19,7 +19,7 @@ WITH unsent AS (
     UPDATE email_verifications v SET sent_at = now() FROM unsent WHERE v.id = unsent.id
     RETURNING v.id, v.account_id, v.email
 )
-SELECT taken.id, taken.email, a.username, a.locale
+SELECT taken.id, taken.email, a.locale
 FROM taken JOIN accounts a ON a.id = taken.account_id
 WHERE a.email = taken.email AND a.email_verified_at IS NULL
 """
@@ -37,7 +37,6 @@ class VerificationMail:
 
     id: str
     email: str
-    username: str
     locale: str
 
 

@@ -33,12 +33,27 @@ class ApiSettings(Concern):
 
 
 class RateLimitSettings(Concern):
-    """The limit of password tries by one address. The proxy limits all requests, where it costs least."""
+    """The limits of tries and mails. A network is an IPv4 address or an IPv6 /64. The proxy limits all requests."""
 
     model_config = SettingsConfigDict(env_prefix="RATE_LIMIT_")
 
-    enabled: bool = Field(True, description="false: no limits")
-    sign_in_failures: int = Field(20, ge=1, description="failed sign-ins that one address may make on one name")
-    sign_in_window_seconds: int = Field(900, ge=1, description="seconds within which failures count")
-    registrations: int = Field(60, ge=1, description="accounts that one address may open")
+    enabled: bool = Field(True, description="false: nothing but the mails of one account and to one address is limited")
+    sign_in_failures: int = Field(20, ge=1, description="wrong passwords for one account from one network")
+    account_failures: int = Field(
+        30, ge=1, description="wrong passwords for one account from all networks that it has not signed in from"
+    )
+    network_failures: int = Field(
+        40, ge=1, description="wrong passwords from one network for all accounts that have not signed in from it"
+    )
+    sign_in_window_seconds: int = Field(900, ge=1, description="seconds within which wrong passwords count")
+    known_seconds: int = Field(
+        2_592_000, ge=1, description="seconds that an account's sign-in from a network is remembered"
+    )
+    registrations: int = Field(60, ge=1, description="accounts that one network may open")
     registration_window_seconds: int = Field(3_600, ge=1, description="seconds within which registrations count")
+    mails_account: int = Field(5, ge=1, description="mails to unproven addresses that one account may ask for in a day")
+    mails_network: int = Field(20, ge=1, description="the same of one network")
+    mails_all: int = Field(1_000, ge=1, description="the same of everybody together")
+    mail_pause_seconds: int = Field(
+        86_400, ge=1, le=604_800, description="seconds between two of them to one address, whoever asks"
+    )

@@ -133,6 +133,8 @@ class PasswordSettings(Concern):
         description="passwords checked at once; the default leaves one core to everything else",
     )
     queue: int = Field(64, ge=1, description="requests that wait for a thread; beyond, 503")
+    queue_share: int = Field(16, ge=1, description="how many of them one network or one account may have")
+    wait_seconds: float = Field(5.0, gt=0, description="seconds a request waits for a thread, then 503")
 
 
 class TokenSettings(Concern):
