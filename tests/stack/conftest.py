@@ -1,4 +1,4 @@
-"""The stack that the tests of this ring share. They need a Docker engine: without one they fail, and say so."""
+"""The fixtures of the stack tests, which share one stack. Without a Docker engine they fail with a sentence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOGS = ROOT / ".local" / "stack-logs"
 
 @pytest.fixture(scope="session")
 async def engine() -> None:
-    """There is a Docker engine with Compose."""
+    """Check that there is a Docker engine with Compose."""
     try:
         await run("docker", "info", seconds=30)
         await run("docker", "compose", "version", seconds=30)
@@ -36,7 +36,7 @@ async def stack(
     tmp_path_factory: pytest.TempPathFactory,
     _no_settings_from_outside: None,
 ) -> AsyncIterator[Stack]:
-    """Everything, healthy, with nothing in it. What went wrong in it is kept in .local/stack-logs."""
+    """Start the stack, healthy and without data. The logs of failures are kept in .local/stack-logs."""
     running = Stack(f"todo-test-{os.getpid()}", tmp_path_factory.mktemp("stack") / "ca.pem")
     failed = True
     try:
@@ -59,12 +59,12 @@ async def _keep_logs(running: Stack) -> Path:
 
 @pytest.fixture
 async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
-    """Speaks to nginx over TLS, and verifies its certificate."""
+    """Give a client that speaks to nginx over TLS and verifies its certificate."""
     async with stack.client() as client:
         yield client
 
 
 @pytest.fixture
 async def lin(stack: Stack, http: httpx.AsyncClient) -> Person:
-    """Somebody with a new account."""
+    """Give a person with a new account."""
     return await stack.person(http)

@@ -1,4 +1,4 @@
-"""A client of the event stream that reconnects as browsers do, and notices every way in which it is let down."""
+"""A client of the event stream that reconnects as browsers do, and records every failure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import httpx
 from tests.stack.tally import Failure, Tally
 
 AGAIN_SECONDS = 0.2
-"""Before it connects again. Browsers wait for the two seconds that the stream asks for; whoever hurries sees more."""
+"""Seconds before it reconnects. Browsers wait the two seconds that the stream asks for; less detects more."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A notification that came by the stream."""
+    """A notification from the stream."""
 
     seq: int
     todo_id: str
@@ -29,7 +29,7 @@ class Seen:
 
 @dataclass
 class EventReader:
-    """One stream after another, each resumed after the last event of the one before."""
+    """Reads one stream after another, each resumed after the last event of the one before."""
 
     client: httpx.AsyncClient
     headers: Callable[[], dict[str, str]]
@@ -41,14 +41,14 @@ class EventReader:
     """The `id` of the last event."""
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _half: dict[str, str] = field(default_factory=dict)
-    """An event of which the empty line at its end has not come."""
+    """The fields of an event whose final empty line has not arrived."""
 
     def todos(self) -> list[str]:
-        """What was told of, as often as it was told."""
+        """Return the ids of the notified todos, repeats included."""
         return [event.todo_id for event in self.seen]
 
     def stop(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         self._stopped.set()
 
     async def run(self) -> None:
@@ -67,7 +67,7 @@ class EventReader:
                 await asyncio.wait_for(self._stopped.wait(), AGAIN_SECONDS)
 
     async def _listen(self) -> None:
-        """One connection, to its end."""
+        """Read one connection to its end."""
         headers = self.headers() | ({} if self.last is None else {"Last-Event-ID": self.last})
         started = time.perf_counter()
         self._half = {}
@@ -92,7 +92,7 @@ class EventReader:
             self.tally.endings[said] += 1
 
     def _take(self, line: str) -> str | None:
-        """One line; returns the reason, if it is the one that the stream ends with."""
+        """Handle one line; return the reason, if the stream ends with it."""
         name, _, value = line.partition(": ")
         if name:
             self._half[name] = value

@@ -1,4 +1,4 @@
-"""What can befall a container: its processes killed from outside, itself stopped or started anew."""
+"""Faults of containers: processes killed from outside, containers stopped or restarted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Which = Literal["init", "main"]
 
 
 async def main_pid(stack: Stack, service: str) -> int:
-    """The host's id of the process that Docker's init started: the server itself."""
+    """Return the host's pid of the process that Docker's init started: the server itself."""
     init = (await stack.container(service))["State"]["Pid"]
     children = psutil.Process(init).children()
     assert children, f"{service}: init {init} has no child"
@@ -23,7 +23,7 @@ async def main_pid(stack: Stack, service: str) -> int:
 
 
 async def kill(stack: Stack, service: str, which: Which) -> None:
-    """Kill -9 a process by its host id, and see that Docker has started the container anew.
+    """Kill -9 a process by its host pid, and check that Docker has restarted the container.
 
     `docker kill` would not do: it also tells Docker not to restart the container.
     """

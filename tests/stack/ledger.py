@@ -1,4 +1,4 @@
-"""The writes that a client was told are done, so that it can be said afterwards whether they are there."""
+"""The acknowledged writes of a client, to check afterwards that none is lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ State = tuple[str, bool] | None
 
 
 def state_of(todo: Mapping[str, Any]) -> State:
-    """As the API shows it."""
+    """Return a todo's state from the API's answer."""
     return todo["title"], todo["completed"]
 
 
@@ -21,20 +21,20 @@ class Ledger:
     """One client's todos and reminders."""
 
     certain: dict[str, State] = field(default_factory=dict)
-    """By id: what was acknowledged last."""
+    """The last acknowledged state, by id."""
     doubtful: dict[str, tuple[State, State]] = field(default_factory=dict)
-    """A write to it was not answered: the state before, or the one after. Nobody writes to it any more."""
+    """The states before and after a write without an answer, by id. Such a todo is not written again."""
     titles: set[str] = field(default_factory=set)
-    """Of every todo that was asked for, each used once."""
+    """The titles of all requested todos, each used once."""
     reminders: dict[str, float] = field(default_factory=dict)
-    """Acknowledged todos that are due within the run, by id: when (`time.time()`)."""
+    """The due times (`time.time()`) of acknowledged todos that are due within the run, by id."""
 
     def doubt(self, todo_id: str, after: State) -> None:
-        """A write was not answered."""
+        """Record a write without an answer."""
         self.doubtful[todo_id] = (self.certain.pop(todo_id), after)
 
     def faults(self, todos: Sequence[Mapping[str, Any]]) -> list[str]:
-        """What is wrong with the whole list, as the API shows it now."""
+        """Return the errors in the whole list of the API."""
         shown = {todo["id"]: state_of(todo) for todo in todos}
         found = [
             f"todo {todo_id}: {state} was acknowledged, {shown.get(todo_id)} is there"
@@ -52,7 +52,7 @@ class Ledger:
         return found
 
     def reminder_faults(self, told: Sequence[str], where: str) -> list[str]:
-        """What is wrong with the todos that the owner was reminded of, each named as often as it was told."""
+        """Return the reminders that are lost or doubled, given the notified todos with repeats."""
         times = Counter(told)
         found = [f"{where}: no reminder of {todo_id}" for todo_id in self.reminders if not times[todo_id]]
         found += [f"{where}: {n} reminders of {todo_id}" for todo_id, n in times.items() if n > 1]

@@ -1,9 +1,9 @@
-"""A constant, modest load as clients make it: reads, writes and one event stream, all of it counted.
+"""A constant, modest load like that of clients: reads, writes and one event stream, all counted.
 
-Every request is due its own success status, once, on the first try. Nothing is tried again: a request that was sent
-on a kept-alive connection which then closed is a failed one. The stream may end if the server says why and ends its
-body; then it resumes after the last event that it saw. At the end, every acknowledged write has to be there and every
-reminder has to have come once, in the inbox as in the stream.
+Every request must get its own success status on the first try. There are no retries: a request on a kept-alive
+connection that then closes has failed. The stream may end if the server gives a reason and ends its body; then it
+resumes after the last event that it saw. At the end, every acknowledged write must be in the database, and every
+reminder must have arrived once, both in the inbox and on the stream.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from tests.stack.waiting import until
 
 PASSWORD = "correct horse battery staple"
 TIMEOUT = httpx.Timeout(40, connect=10)
-"""Longer than the proxy's own patience (30 s), so that its answer is seen."""
+"""Longer than the proxy's time limit (30 s), so that its answer is seen."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How much."""
+    """The amount of load."""
 
     base_url: str
     ca: Path
     rate: float = 40.0
     """Requests a second. The proxy allows one address 50."""
     lanes: int = 8
-    """Clients, each with a connection of its own; half of them read, half write."""
+    """The number of clients, each with its own connection; half of them read, half write."""
     reminder_seconds: float = 2.0
-    """Between two todos that fall due at once; 0: none."""
+    """Seconds between two todos that are due at once; 0: none."""
     http2: bool = False
 
 
 @dataclass
 class Person:
-    """Who makes the load."""
+    """The account that makes the load."""
 
     username: str
     token: str = ""
@@ -58,7 +58,7 @@ class Person:
 
 @dataclass
 class Load:
-    """One load, under way between `start` and `stop`."""
+    """One load, which runs between `start` and `stop`."""
 
     options: Options
     person: Person = field(default_factory=lambda: Person(f"load-{secrets.token_hex(6)}"))
@@ -86,7 +86,7 @@ class Load:
         return await self._clients.enter_async_context(client)
 
     async def start(self) -> None:
-        """Open an account and begin; returns once every client has been answered."""
+        """Open an account and begin; return once every client has an answer."""
         client = await self._client()
         details = {"username": self.person.username, "email": f"{self.person.username}@example.com"}
         registered = await client.post("/users/", json={**details, "password": PASSWORD})
@@ -109,7 +109,7 @@ class Load:
         await until(lambda: self.tally.answered.keys() >= {"list", "create"}, 30, "the first answers")
 
     async def stop(self, patience: float = 30) -> None:
-        """Make no more requests, but give the stream so many seconds for the reminders that are still to come."""
+        """Stop the requests, but let the stream wait up to `patience` seconds for the remaining reminders."""
         self._stopping.set()
         with suppress(AssertionError):  # `faults` says which are missing
             await until(lambda: self.ledger.reminders.keys() <= set(self.events.todos()), patience, "all reminders")
@@ -118,7 +118,7 @@ class Load:
             await asyncio.gather(*self._tasks)
 
     async def faults(self) -> list[str]:
-        """What was acknowledged and is not there, and which reminders were lost or doubled; signs in anew to look."""
+        """Sign in again, and return the lost writes and the lost or doubled reminders."""
         client = await self._client()
         await self._sign_in(client)
         todos = await _walk(client, "/todos/", self._headers())
@@ -131,12 +131,12 @@ class Load:
         ]
 
     def lateness(self) -> list[float]:
-        """Seconds from due to seen on the stream, for each reminder, shortest first."""
+        """Return the seconds from due to seen on the stream, for each reminder, shortest first."""
         due = self.ledger.reminders
         return sorted(event.at - due[event.todo_id] for event in self.events.seen if event.todo_id in due)
 
     async def close(self) -> None:
-        """Let go of everything."""
+        """Close the clients."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -164,7 +164,7 @@ class Load:
                 self.person.token, pause = answer.json()["access_token"], answer.json()["expires_in"] / 2
 
     async def _over(self, seconds: float) -> bool:
-        """Wait so long; true if the load is over by then."""
+        """Wait so many seconds; return true if the load is over by then."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
         return self._stopping.is_set()
@@ -172,7 +172,7 @@ class Load:
     async def _ask(
         self, client: httpx.AsyncClient, kind: str, method: str, path: str, expected: int, **body: Any
     ) -> httpx.Response | None:
-        """The answer, if it is the one that is due."""
+        """Send a request; return the answer, if it has the expected status."""
         started = time.perf_counter()
         try:
             answer = await client.request(method, path, headers=self._headers(), **body)
@@ -193,7 +193,7 @@ class Load:
                 await self._ask(client, "list", "GET", "/todos/?limit=20", 200)
 
     async def _write(self, client: httpx.AsyncClient, pace: float, delay: float) -> None:
-        """The life of one todo after another: created, read, renamed, completed, and every other one deleted."""
+        """Create, read, rename and complete one todo after another, and delete every other one."""
         steps = self._turns(pace, delay)
         lives = itertools.count()
         async for _ in steps:
@@ -253,7 +253,7 @@ class Load:
                 self.ledger.reminders[todo["id"]] = due.timestamp()
 
     async def _turns(self, pace: float, delay: float) -> AsyncIterator[int]:
-        """Count, once in `pace` seconds, until the load is over. Who has been kept waiting does not catch up."""
+        """Count, once in `pace` seconds, until the load is over. Delayed turns are not caught up."""
         at = time.monotonic() + delay
         for turn in itertools.count():
             if await self._over(max(0.0, at - time.monotonic())):
@@ -263,7 +263,7 @@ class Load:
 
 
 async def _walk(client: httpx.AsyncClient, path: str, headers: dict[str, str]) -> list[dict[str, Any]]:
-    """Every item of a list."""
+    """Return every item of a list."""
     items: list[dict[str, Any]] = []
     params: dict[str, Any] = {"limit": 100}
     while True:
@@ -279,7 +279,7 @@ async def _walk(client: httpx.AsyncClient, path: str, headers: dict[str, str]) -
 
 @asynccontextmanager
 async def loading(options: Options) -> AsyncIterator[Load]:
-    """A load that is under way while the block lasts; whoever wants its verdict calls `stop` first."""
+    """Run a load for the length of the block; call `stop` before reading its results."""
     load = Load(options)
     try:
         await load.start()

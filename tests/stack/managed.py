@@ -1,4 +1,4 @@
-"""PostgreSQL and Redis as a cloud manages them: outside the project, TLS with an authority of its own, passwords."""
+"""PostgreSQL and Redis like a cloud's managed ones: outside the project, with passwords and their own TLS authority."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.stack.waiting import until
 
 POSTGRES_NAME, REDIS_NAME = "postgres0123.rds-pg.example.test", "redis-0123.redis.example.test"
 OTHER_NAME = "alias.rds-pg.example.test"
-"""Leads to PostgreSQL as well, and is not in its certificate."""
+"""Another name of PostgreSQL, which is not in its certificate."""
 _READ_ONLY = "/tls"
 
 # Who comes without TLS is not let in.
@@ -33,7 +33,7 @@ exec redis-server --port 0 --tls-port 6379 --tls-cert-file /tls/redis.pem --tls-
 
 @dataclass
 class Managed:
-    """Both servers, in a network of their own."""
+    """Both servers, in their own network."""
 
     name: str
     folder: Path
@@ -90,19 +90,19 @@ class Managed:
         await until(both_answer, 60, "the managed servers answer")
 
     async def sql(self, statement: str) -> str:
-        """What PostgreSQL answers."""
+        """Run a statement and return PostgreSQL's answer."""
         psql = ("psql", "-U", "todo", "-d", "todo", "-qAt", "-c", statement)
         return (await run("docker", "exec", f"{self.name}-postgres", *psql)).strip()
 
     async def redis(self, *command: str) -> str:
-        """What Redis answers."""
+        """Run a command and return Redis's answer."""
         cli = ("redis-cli", "--tls", "--insecure", *command)
         return await run(
             *("docker", "exec", "--env", f"REDISCLI_AUTH={self.redis_password}", f"{self.name}-redis"), *cli
         )
 
     async def remove(self) -> None:
-        """Both, with what they held, and the network."""
+        """Remove both servers with their data, and the network."""
         for kind in ("postgres", "redis"):
             try:
                 await run("docker", "rm", "--force", "--volumes", f"{self.name}-{kind}")
@@ -114,7 +114,7 @@ class Managed:
 
 @asynccontextmanager
 async def managed_servers(name: str, folder: Path) -> AsyncIterator[Managed]:
-    """For as long as the block lasts."""
+    """Run both servers for the length of the block."""
     servers = Managed(name, folder)
     try:
         await servers.start()

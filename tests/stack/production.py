@@ -1,4 +1,4 @@
-"""The production set, started as on a host: images by tag, secrets as files, and nobody in the hosts file but us."""
+"""The production set, started as on a host: images by tag, secrets as files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OPTIONAL_SECRETS = ("email_password", "database_ca", "redis_ca")
 
 
 def make_secrets(folder: Path, **given: str) -> dict[str, str]:
-    """The files of ./secrets, and what is in them."""
+    """Write the files of ./secrets, and return their contents."""
     content = {
         "database_password": secrets.token_hex(16),
         "redis_password": secrets.token_hex(16),
@@ -45,7 +45,7 @@ def make_secrets(folder: Path, **given: str) -> dict[str, str]:
 
 @contextmanager
 def domain_is_here() -> Iterator[None]:
-    """For this process, as a line in the hosts file would have it for all: the domain is this machine."""
+    """Resolve the domain to this machine, for this process only."""
     look_up = socket.getaddrinfo
 
     def with_ours(host: Any, *arguments: Any, **options: Any) -> Any:
@@ -58,21 +58,21 @@ def domain_is_here() -> Iterator[None]:
 
 @dataclass
 class Production(Stack):
-    """compose.yaml with compose.prod.yaml on top. `ca` is whom its clients trust."""
+    """compose.yaml with compose.prod.yaml on top. `ca` is the authority that its clients trust."""
 
     folder: Path = field(kw_only=True)
-    """Of this test: secrets and what servers need."""
+    """This test's folder: secrets and the servers' files."""
     extra_files: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ("db", "redis")
 
     @property
     def base_url(self) -> str:
-        """Where people reach it."""
+        """Return the public address."""
         return f"https://{DOMAIN}:{self.https_port}"
 
     @property
     def env(self) -> dict[str, str]:
-        """What a host's .env would say, and free ports."""
+        """Return the variables of a host's .env, with free ports."""
         return super().env | {
             "COMPOSE_FILE": os.pathsep.join((*FILES, *self.extra_files)),
             "COMPOSE_PROFILES": ",".join(self.profiles),
@@ -86,7 +86,7 @@ class Production(Stack):
         }
 
     async def build(self) -> None:
-        """The images under this test's tag, as whoever pushes them to a registry does: from compose.yaml alone."""
+        """Build the images under this test's tag, from compose.yaml alone, as for a push to a registry."""
         services = ("api", "worker", "acme")
         await run(
             *("docker", "compose", "--file", "compose.yaml", "--profile", "acme", "build", "--quiet", *services),
@@ -95,7 +95,7 @@ class Production(Stack):
         )
 
     async def bring_certificate(self) -> None:
-        """Put a certificate of one's own in place, as docs/production.md has it; `ca` gets who signed it."""
+        """Install an own certificate after docs/production.md, and set `ca` to its authority."""
         owner, own = Authority("Whoever signs ours"), self.folder / "own"
         own.mkdir()
         for name, text in zip(("fullchain.pem", "privkey.pem"), owner.issue(DOMAIN), strict=True):
@@ -105,22 +105,22 @@ class Production(Stack):
         await self.compose(*run_acme, OWN_CERTIFICATE)
 
     async def up(self) -> None:
-        """Start what its profiles name, and wait until all of it is healthy."""
+        """Start the services of its profiles, and wait until all are healthy."""
         await self.compose("up", "--detach", "--wait", "--wait-timeout", "180", seconds=200)
 
     def certificate(self) -> x509.Certificate:
-        """The one that nginx shows, whoever signed it."""
+        """Return the certificate that nginx presents, trusted or not."""
         pem = ssl.get_server_certificate(("127.0.0.1", self.https_port), timeout=5)
         return x509.load_pem_x509_certificate(pem.encode())
 
     async def remove(self) -> None:
-        """Everything, also of profiles that are not on now."""
+        """Remove everything, also of profiles that are not active now."""
         self.profiles = ("*",)
         await self.down()
 
 
 async def config(env: dict[str, str], *files: str) -> dict[str, Any]:
-    """What Compose makes of its files."""
+    """Return the configuration that Compose makes of its files."""
     chosen = [part for file in files for part in ("--file", file)]
     text = await run("docker", "compose", *chosen, "config", "--format", "json", env=env)
     return dict(json.loads(text))

@@ -1,4 +1,4 @@
-"""The receiver of webhooks that the stack's tests run as a container: it remembers what came.
+"""The receiver of webhooks that the stack's tests run as a container. It stores all requests.
 
 POST /hooks/NAME     a webhook
 GET  /received       all that came, in order
@@ -24,7 +24,7 @@ async def take(request: web.Request) -> web.Response:
 
 
 async def tell(_: web.Request) -> web.Response:
-    """What came so far."""
+    """Answer with all webhooks so far."""
     return web.json_response(received)
 
 

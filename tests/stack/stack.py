@@ -1,4 +1,4 @@
-"""A container stack of the tests' own: built, started, spoken to through nginx, and removed with all that it had."""
+"""A container stack for the tests: built, started, reached through nginx, and removed with all its data."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tests.stack.waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PRODUCT = ("db", "redis", "api", "worker", "beat", "nginx")
-"""The services that run for good. `mail` and `receiver` are the test's."""
+"""The services that run permanently. `mail` and `receiver` belong to the tests."""
 SOURCE, REVISION = "https://example.com/todo", "0123456789abcdef"
 PASSED_ON = ("PATH", "HOME", "DOCKER_", "BASE_PREFIX", "INDEX_URL", "TMPDIR", "XDG_", "BUILDKIT_", "LANG")
-"""Of the environment. Nothing else of it, and no .env, decides how the stack is."""
+"""The environment variables that are passed on. No other one, and no .env, configures the stack."""
 
 
 class CommandFailed(AssertionError):
@@ -40,7 +40,7 @@ async def run(
     seconds: float = 120,
     with_errors: bool = False,
 ) -> str:
-    """What a command prints on standard output; `with_errors`, on standard error as well.
+    """Run a command and return its standard output; `with_errors`, its standard error as well.
 
     Raises:
         CommandFailed: it failed, or took too long.
@@ -70,7 +70,7 @@ async def run(
 
 
 def free_port() -> int:
-    """One that nobody uses, for TCP as for UDP."""
+    """Return a port that is free for TCP and UDP."""
     while True:
         with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             tcp.bind(("127.0.0.1", 0))
@@ -84,7 +84,7 @@ def free_port() -> int:
 
 @dataclass
 class Stack:
-    """The stack, and what it takes to reach it."""
+    """Starts, queries and removes a stack."""
 
     project: str
     ca: Path
@@ -96,12 +96,12 @@ class Stack:
 
     @property
     def base_url(self) -> str:
-        """Where people reach it."""
+        """Return the public address."""
         return f"https://localhost:{self.https_port}"
 
     @property
     def env(self) -> dict[str, str]:
-        """With it, `docker compose` and `make` mean this stack."""
+        """Return the environment with which `docker compose` and `make` address this stack."""
         outside = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
         return outside | {
             "COMPOSE_PROJECT_NAME": self.project,
@@ -128,17 +128,17 @@ class Stack:
         }
 
     async def compose(self, *arguments: str, stdin: str | None = None, seconds: float = 120) -> str:
-        """What `docker compose` prints."""
+        """Run `docker compose` and return its output."""
         return await run("docker", "compose", "--ansi", "never", *arguments, env=self.env, stdin=stdin, seconds=seconds)
 
     async def up(self) -> None:
-        """Build what has changed, start everything, and wait until all of it is healthy."""
+        """Build changed images, start everything, and wait until all is healthy."""
         await self.compose("build", "--quiet", seconds=900)
         await self.compose("up", "--detach", "--wait", "--wait-timeout", "180", seconds=200)
         self.ca.write_text(await self.inside("nginx", "cat", "/etc/nginx/tls/ca.pem"))
 
     async def healthy(self, seconds: float) -> None:
-        """Until every container runs and is healthy, with nobody's help, and nginx has found the API for good."""
+        """Wait until every container is healthy without intervention, and the API answers steadily through nginx."""
         deadline = time.monotonic() + seconds
 
         async def all_are() -> bool:
@@ -149,7 +149,7 @@ class Stack:
             await _answers(http, deadline - time.monotonic(), for_good=3.0)
 
     async def states(self) -> dict[str, str]:
-        """How each lasting container is, by its name."""
+        """Return the state of each permanent container, by its name."""
         ids = (await self.compose("ps", "--all", "--quiet", *PRODUCT, "mail", "receiver")).split()
         shown = await run("docker", "inspect", *ids)
         return {
@@ -158,47 +158,47 @@ class Stack:
         }
 
     async def containers(self, service: str) -> list[dict[str, Any]]:
-        """What Docker knows of a service's containers."""
+        """Return `docker inspect` of a service's containers."""
         ids = (await self.compose("ps", "--quiet", service)).split()
         assert ids, f"{service} has no container"
         return list(json.loads(await run("docker", "inspect", *ids)))
 
     async def container(self, service: str) -> dict[str, Any]:
-        """What Docker knows of its only container."""
+        """Return `docker inspect` of a service's only container."""
         (only,) = await self.containers(service)
         return only
 
     async def inside(self, service: str, *command: str, stdin: str | None = None) -> str:
-        """What a command prints in a service's container."""
+        """Run a command in a service's container and return its output."""
         return await self.compose("exec", "--no-TTY", service, *command, stdin=stdin)
 
     async def sql(self, statement: str) -> str:
-        """What PostgreSQL answers, unaligned and without headings."""
+        """Run a statement and return PostgreSQL's answer, unaligned and without headings."""
         return (await self.inside("db", "psql", "-U", "todo", "-d", "todo", "-qAt", "-c", statement)).strip()
 
     async def docker(self, *arguments: str) -> str:
-        """What `docker` prints."""
+        """Run `docker` and return its output."""
         return await run("docker", *arguments)
 
     async def lines(self, service: str) -> list[dict[str, Any]]:
-        """The log of a service's only container, as far as it is JSON."""
+        """Return the JSON lines in the log of a service's only container."""
         return await self.lines_of((await self.container(service))["Id"])
 
     async def log_of(self, container: str) -> str:
-        """All that a container has said."""
+        """Return the whole log of a container."""
         return await run("docker", "logs", container, with_errors=True)
 
     async def lines_of(self, container: str) -> list[dict[str, Any]]:
-        """A container's log, as far as it is JSON."""
+        """Return the JSON lines in a container's log."""
         text = await self.log_of(container)
         return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
     def tls(self) -> ssl.SSLContext:
-        """Trusts the development authority, and nobody else."""
+        """Return a TLS context that trusts only the development authority."""
         return ssl.create_default_context(cafile=self.ca)
 
     def client(self, *, base_url: str | None = None, http2: bool = False, **options: Any) -> httpx.AsyncClient:
-        """Speaks to nginx, and verifies its certificate."""
+        """Return a client that speaks to nginx and verifies its certificate."""
         return httpx.AsyncClient(
             base_url=base_url or self.base_url,
             verify=self.tls(),
@@ -209,7 +209,7 @@ class Stack:
         )
 
     async def person(self, http: httpx.AsyncClient, **fields: str) -> Person:
-        """A new account, signed in."""
+        """Open a new account and sign in."""
         name = f"p{secrets.token_hex(6)}"
         details = {"username": name, "email": f"{name}@example.com", "password": PASSWORD, **fields}
         registered = await http.post("/users/", json=details)
@@ -219,7 +219,7 @@ class Stack:
         return Person(http, name, details["email"], PASSWORD, registered.json()["id"], signed_in.json())
 
     async def mails(self, address: str) -> list[str]:
-        """The mails to an address that the catcher has, as they came, the oldest first."""
+        """Return the raw mails to an address in the mail catcher, the oldest first."""
         read = (
             "import json, pathlib; print(json.dumps([p.read_text() for p in sorted(pathlib.Path('/mail').iterdir())]))"
         )
@@ -227,14 +227,14 @@ class Stack:
         return [mail for mail in caught if re.search(rf"^To: .*{re.escape(address)}", mail, re.MULTILINE)]
 
     async def posted(self, name: str) -> list[dict[str, Any]]:
-        """What came to the receiver's /hooks/NAME."""
+        """Return the requests to the receiver's /hooks/NAME."""
         async with httpx.AsyncClient(trust_env=False) as http:
             answer = await http.get(f"http://127.0.0.1:{self.receiver_port}/received")
         return [request for request in answer.json() if request["name"] == name]
 
     @asynccontextmanager
     async def another_nginx(self, **environment: str) -> AsyncIterator[tuple[str, str]]:
-        """A second nginx before the same API, with other settings, for as long as the block lasts.
+        """Run a second nginx before the same API, with other settings, for the length of the block.
 
         Yields:
             its address, and its container's name.
@@ -254,7 +254,7 @@ class Stack:
             await run("docker", "rm", "--force", "--volumes", name)
 
     async def down(self) -> None:
-        """Remove everything that it had: containers, networks, volumes, and the names of its images."""
+        """Remove its containers, networks, volumes, and the names of its images."""
         await self.compose("down", "--volumes", "--remove-orphans", "--timeout", "5", seconds=120)
         names = (await run("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}")).split()
         if own := [name for name in names if name.endswith(f":{self.project}") or name.startswith(f"{self.project}-")]:
@@ -262,7 +262,7 @@ class Stack:
 
 
 async def _answers(http: httpx.AsyncClient, seconds: float, *, for_good: float = 0.0) -> None:
-    """Until the API answers, and has done so for a while: nginx may yet hear that its name was gone (`valid=2s`)."""
+    """Wait until the API has answered for a while: nginx may have cached that its name was gone (`valid=2s`)."""
     since: float | None = None
 
     async def does() -> bool:

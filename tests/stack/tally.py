@@ -1,4 +1,4 @@
-"""What became of every request of a load: counted by kind and outcome, with the whole story of each that failed."""
+"""The outcomes of a load's requests: counted by kind and outcome, with details of each failure."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MOST_FAILURES_SHOWN = 12
 
 @dataclass(frozen=True)
 class Failure:
-    """A request that did not get the answer that it was due."""
+    """A request without the expected answer."""
 
     at: float
     """`time.time()`."""
     kind: str
     error: str | None = None
-    """Of the connection: nothing was answered, or not to its end."""
+    """The error of the connection, if the answer is missing or incomplete."""
     status: int | None = None
     code: str | None = None
     retry_after: str | None = None
@@ -30,7 +30,7 @@ class Failure:
 
     @classmethod
     def of_answer(cls, kind: str, answer: httpx.Response) -> Failure:
-        """One that was answered."""
+        """Make a failure from an unexpected answer."""
         try:
             document = answer.json()
         except ValueError:
@@ -49,7 +49,7 @@ class Failure:
 
     @property
     def is_polite(self) -> bool:
-        """Whether it says what is wrong, and when to try again."""
+        """Tell whether the answer says what is wrong, and when to try again."""
         return (
             self.status in POLITE_STATUSES
             and self.code is not None
@@ -70,35 +70,35 @@ class Failure:
 
 @dataclass
 class Tally:
-    """The count."""
+    """Counts the outcomes."""
 
     answered: Counter[str] = field(default_factory=Counter)
-    """Requests by kind that got what they were due."""
+    """The number of requests with the expected answer, by kind."""
     failures: list[Failure] = field(default_factory=list)
     endings: Counter[str] = field(default_factory=Counter)
-    """Why event streams ended, in the server's own words."""
+    """The reasons, from the server, why event streams ended."""
     seconds: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     @property
     def total(self) -> int:
-        """All requests."""
+        """Return the number of all requests."""
         return self.answered.total() + len(self.failures)
 
     def good(self, kind: str, seconds: float) -> None:
-        """One more that went well."""
+        """Count a success."""
         self.answered[kind] += 1
         self.seconds[kind].append(seconds)
 
     def bad(self, failure: Failure) -> None:
-        """One more that did not."""
+        """Record a failure."""
         self.failures.append(failure)
 
     def impolite(self) -> list[Failure]:
-        """Failures that are no problem document with a Retry-After: broken connections among them."""
+        """Return failures without a problem document and Retry-After, broken connections included."""
         return [failure for failure in self.failures if not failure.is_polite]
 
     def outcomes(self) -> Counter[str]:
-        """The failures, by what they were."""
+        """Return the number of failures by outcome."""
         return Counter(failure.error or f"{failure.status} {failure.code}" for failure in self.failures)
 
     def __str__(self) -> str:

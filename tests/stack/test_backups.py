@@ -28,13 +28,13 @@ printf "%b" "\\\\x$(printf %02x $((byte ^ 1)))" | dd of="$path" bs=1 seek="$midd
 
 @pytest.fixture(scope="module", autouse=True)
 async def _no_backup_is_left(stack: Stack) -> AsyncIterator[None]:
-    """The stack that ends does not know the volumes of profiles that it was not started with."""
+    """Remove the volumes of the backup profile: the end of the stack removes only those of its own profiles."""
     yield
     await run("docker", "volume", "rm", "--force", f"{stack.project}_backups")
 
 
 async def make(stack: Stack, *arguments: str) -> str:
-    """What a target of the Makefile prints."""
+    """Run a target of the Makefile and return its output."""
     return await run("make", "--silent", *arguments, env=stack.env, seconds=200)
 
 
@@ -52,14 +52,14 @@ async def damage(stack: Stack, name: str) -> None:
 
 
 async def rows(stack: Stack) -> str:
-    """How much is in the database, and of what."""
+    """Return the numbers of rows in the database, by table."""
     return await stack.sql(
         "SELECT (SELECT count(*) FROM accounts), count(*), sum(hashtextextended(t::text, 0)) FROM todos t"
     )
 
 
 async def of_the_rehearsal(stack: Stack) -> list[str]:
-    """The containers, volumes and networks of the stack that a rehearsal starts beside this one."""
+    """Return the containers, volumes and networks of the stack that a rehearsal starts beside this one."""
     label = f"label=com.docker.compose.project={stack.project}-rehearsal"
     found = await run("docker", "ps", "--all", "--quiet", "--filter", label)
     for kind in ("volume", "network"):
@@ -68,7 +68,7 @@ async def of_the_rehearsal(stack: Stack) -> list[str]:
 
 
 async def running(stack: Stack) -> set[tuple[str, str]]:
-    """Each lasting container and since when it runs."""
+    """Return each permanent container with its start time."""
     services = ("db", "redis", "api", "worker", "beat", "nginx")
     found = [container for service in services for container in await stack.containers(service)]
     return {(container["Id"], container["State"]["StartedAt"]) for container in found}

@@ -16,7 +16,7 @@ NEEDED_BY = {
     ("redis", 6379): {"api", "worker", "beat", "db"},
     ("nginx", 8443): {"api"},
 }
-"""Who has a way to whom. PostgreSQL and Redis share the network `data`, which leads nowhere else."""
+"""The services that can connect to each port. PostgreSQL and Redis share the network `data`, which is internal."""
 
 
 @pytest.mark.parametrize("service", PRODUCT)
@@ -46,7 +46,7 @@ async def test_a_container_can_do_no_more_than_its_work(stack: Stack, service: s
 
 @pytest.mark.parametrize("service", PRODUCT)
 async def test_its_processes_are_what_docker_says_they_are(stack: Stack, service: str) -> None:
-    """Not only by declaration: the kernel has them without capabilities, and as nobody important."""
+    """The kernel shows the processes without capabilities and as an unprivileged user."""
     container = await stack.container(service)
     shown = await run("docker", "top", container["Id"], "-eo", "pid,uid")
     pids = [line.split() for line in shown.splitlines()[1:]]
@@ -76,7 +76,7 @@ async def test_only_nginx_publishes_ports_and_only_on_this_machine(stack: Stack)
 
 @pytest.mark.parametrize(("target", "port"), NEEDED_BY)
 async def test_only_those_who_need_it_have_a_way_to(stack: Stack, target: str, port: int) -> None:
-    """By address, for a name that is not known is no wall."""
+    """The test connects by address, because an unknown name alone does not isolate."""
     addresses = await _addresses(stack, target)
     found = {
         service

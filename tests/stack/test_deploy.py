@@ -1,4 +1,4 @@
-"""`make deploy` and `make rollback` under load, and the same load while Compose does it its own way."""
+"""`make deploy` and `make rollback` under load, and the same load during Compose's own recreation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
 @asynccontextmanager
 async def under_load(stack: Stack) -> AsyncIterator[Load]:
-    """Reads, writes, reminders and a stream, from before the block until after it; nothing of it is lost."""
+    """Run reads, writes, reminders and a stream around the block, and check that none is lost."""
     await stack.healthy(60)
     async with loading(Options(stack.base_url, stack.ca, reminder_seconds=1.0)) as load:
         await asyncio.sleep(5)
@@ -61,7 +61,7 @@ async def test_a_deploy_and_its_rollback_fail_no_request(stack: Stack) -> None:
 
 
 async def test_new_settings_reach_more_than_one_api_without_a_failed_request(stack: Stack) -> None:
-    """Two replicas, as production has them."""
+    """With two replicas, as in production."""
     await stack.compose("up", "--detach", "--wait", "--no-deps", "--no-recreate", "--scale", "api=2", "api")
     try:
         before = {container["Id"] for container in await stack.containers("api")}
@@ -88,7 +88,7 @@ async def test_a_release_that_does_not_start_replaces_nothing(stack: Stack) -> N
 
 @asynccontextmanager
 async def begun(stack: Stack, reached: Callable[[], Awaitable[bool]]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A deploy that has come so far, in a process group of its own."""
+    """Start a deploy in its own process group, and wait until it has reached a point."""
     process = await asyncio.create_subprocess_exec(
         "ops/deploy.sh", "--no-build", cwd=ROOT, env=stack.env, start_new_session=True, stdin=asyncio.subprocess.DEVNULL
     )
@@ -105,7 +105,7 @@ async def begun(stack: Stack, reached: Callable[[], Awaitable[bool]]) -> AsyncIt
 
 
 def _phase(stack: Stack, phase: str) -> Callable[[], Awaitable[bool]]:
-    """Whether the deploy has noted that it is there with the API, and two of that are seen."""
+    """Return a check that the deploy has recorded this phase for the API, and that two API containers exist."""
 
     async def reached() -> bool:
         path = ROOT / ".local" / f"deploy-{stack.project}.journal"
@@ -154,7 +154,7 @@ async def test_a_rollback_brings_back_an_api_that_no_longer_runs(stack: Stack) -
 
 
 async def test_the_same_load_sees_a_plain_recreation(stack: Stack) -> None:
-    """So the tests above can fail."""
+    """This shows that the tests above can fail."""
     async with under_load(stack) as load:
         await stack.compose("up", "--detach", "--wait", "--force-recreate", "--no-deps", "api")
     assert len(load.tally.failures) > 10

@@ -1,4 +1,4 @@
-"""Trouble on the running stack, under load: bounded, without loss, with answers that say so, and over by itself."""
+"""Faults on the running stack under load: failures are bounded and explained, nothing is lost, and it recovers."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ OUTAGE = 20.0
 HEALTHY_WITHIN = 40.0
 """Seconds after the fault by which every container is healthy and the API answers through nginx."""
 TOLD_WITHIN = 60.0
-"""Seconds after that by which every reminder has come: a lease of 30 s that a dead worker held, and a look of 5 s."""
+"""Seconds after that for every reminder to arrive: a lease of 30 s of a dead worker, and a poll after 5 s."""
 
 
 @dataclass
 class Trouble:
-    """A fault that is under way, and the load that sees it."""
+    """A fault and the load during it."""
 
     load: Load
     began: float = 0.0
     over: float = 0.0
 
     def failures_outside(self, seconds: float) -> list[Failure]:
-        """Those before the fault, or so many seconds after it began."""
+        """Return the failures before the fault, or later than so many seconds after its start."""
         return [each for each in self.load.tally.failures if not 0 <= each.at - self.began <= seconds]
 
 
 @asynccontextmanager
 async def trouble(stack: Stack, *, fails_for: float, cut: set[str]) -> AsyncIterator[Trouble]:
-    """Load before, while and after the block breaks something; then the verdict.
+    """Run load before, during and after the block's fault; then check the results.
 
-    Reminders are counted in the inbox and on the stream. That mails and webhooks are not lost either when processes are
-    killed is what tests/chaos proves.
+    Reminders are counted in the inbox and on the stream. tests/chaos proves the same for mails and webhooks when
+    processes are killed.
 
     Args:
-        stack: what is broken.
+        stack: the stack with the fault.
         fails_for: seconds from the fault to the last request that may fail because of it.
-        cut: kinds of requests whose connections may break in the trouble, for nobody is there to answer them.
+        cut: kinds of requests whose connections may break during the fault, as no server answers them.
     """
     await stack.healthy(HEALTHY_WITHIN)
     options = Options(stack.base_url, stack.ca, reminder_seconds=1.0)
@@ -84,7 +84,7 @@ KILLED: dict[str, tuple[float, set[str]]] = {
     # Nobody is there to say anything.
     "nginx": (5.0, EVERYTHING),
 }
-"""For how many seconds requests may fail when a service is killed, and whose connections may break."""
+"""The seconds in which requests may fail when a service is killed, and the kinds whose connections may break."""
 
 
 @pytest.mark.soak
@@ -97,7 +97,7 @@ async def test_a_killed_process_costs_seconds_and_nothing_else(stack: Stack, ser
 
 
 async def test_an_api_that_is_killed_comes_back_by_itself(stack: Stack) -> None:
-    """The short one: the others are `make soak`."""
+    """The short test; the other services are killed by `make soak`."""
     async with trouble(stack, fails_for=15, cut=STREAM):
         await kill(stack, "api", "main")
 
@@ -121,6 +121,6 @@ async def test_redis_stopped_for_twenty_seconds_fails_no_request_and_loses_no_re
 
 @pytest.mark.soak
 async def test_nginx_restarted_breaks_connections_only_while_it_is_away(stack: Stack) -> None:
-    """Nor does an open stream keep it from ending: then nobody could connect for as long."""
+    """An open stream does not delay nginx's end either, during which no client could connect."""
     async with trouble(stack, fails_for=10, cut=EVERYTHING):
         await stack.compose("restart", "nginx")

@@ -1,4 +1,4 @@
-"""What people do with the product, from outside: through nginx, over TLS, with everything behind it in containers."""
+"""User journeys from outside: through nginx, over TLS, with all services in containers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.streaming import stream as listening
 
 pytestmark = pytest.mark.timeout(60)
 TOLD_WITHIN = 5.0
-"""Seconds after the due time by which every channel has told."""
+"""Seconds after the due time by which every channel has delivered."""
 
 
 def soon(seconds: float) -> str:
-    """In so many seconds."""
+    """Return the instant in so many seconds."""
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
@@ -35,20 +35,20 @@ async def _inbox(person: Person) -> list[dict[str, Any]]:
 
 
 async def _reminder(person: Person, todo_id: str) -> dict[str, Any]:
-    """A todo's only reminder."""
+    """Return a todo's only reminder."""
     (reminder,) = (await person.get(f"/todos/{todo_id}/reminders")).json()["items"]
     return dict(reminder)
 
 
 def text_of(mail: str) -> str:
-    """What a mail says, as plain text."""
+    """Return the plain text of a mail."""
     body = email.message_from_string(mail, policy=email.policy.default).get_body(("plain",))
     assert body is not None
     return str(body.get_content())
 
 
 async def mails(stack: Stack, address: str, count: int = 1) -> list[str]:
-    """The mails that came to an address, once there are so many."""
+    """Wait for so many mails to an address, and return them."""
 
     async def enough() -> list[str] | None:
         found = await stack.mails(address)
@@ -106,7 +106,7 @@ async def test_a_reminder_reaches_inbox_stream_mail_and_webhook_once_each(stack:
 
 
 async def _first(events: Any, todo_id: str) -> Any:
-    """The stream up to the first notification about a todo."""
+    """Read the stream up to the first notification about a todo, and return it."""
     async for event in events:
         if "data" in event:
             yield event

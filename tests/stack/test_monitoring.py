@@ -1,4 +1,4 @@
-"""Monitoring on the running stack: everything that an alert rests on is measured, and an alert arrives."""
+"""Monitoring on the running stack: every metric of an alert exists, and an alert arrives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(420)]
 SERVICES = ("prometheus", "alertmanager", "exporter", "postgres-exporter", "redis-exporter")
 JOBS = {"api", "worker", "exporter", "postgres", "redis", "alertmanager", "prometheus"}
 SCRAPED = 60
-"""Seconds for Prometheus to find and to ask somebody: DNS every 10, a scrape every 15, and a busy machine."""
+"""Seconds for Prometheus to find and scrape a target: DNS every 10, a scrape every 15, and a busy machine."""
 
 
 @dataclass
@@ -32,36 +32,36 @@ class Monitoring:
     alertmanager: httpx.AsyncClient
 
     async def ask(self, path: str, **params: str) -> Any:
-        """What Prometheus answers."""
+        """Return Prometheus's answer."""
         answer = await self.prometheus.get(f"/api/v1/{path}", params=params)
         answer.raise_for_status()
         return answer.json()["data"]
 
     async def value(self, query: str) -> float | None:
-        """The only value of a query; none if there is no series."""
+        """Return the only value of a query; None if there is no series."""
         result = (await self.ask("query", query=query))["result"]
         return float(result[0]["value"][1]) if result else None
 
     async def state(self, alert: str) -> str:
-        """What Prometheus thinks of an alert: inactive, pending or firing."""
+        """Return the state of an alert in Prometheus: inactive, pending or firing."""
         rules = [rule for group in (await self.ask("rules"))["groups"] for rule in group["rules"]]
         (state,) = [rule["state"] for rule in rules if rule["name"] == alert]
         return str(state)
 
     async def held(self, alert: str) -> list[dict[str, Any]]:
-        """What Alertmanager has of it."""
+        """Return the alerts of this name in Alertmanager."""
         alerts = (await self.alertmanager.get("/api/v2/alerts")).json()
         return [found for found in alerts if found["labels"]["alertname"] == alert]
 
     async def told(self, alert: str) -> list[dict[str, Any]]:
-        """What has come to whom alerts are sent."""
+        """Return the alerts of this name that the receiver got."""
         lines = await self.stack.lines("exporter")
         return [line for line in lines if line["event"] == "alert" and line["alert"] == alert]
 
 
 @pytest.fixture(scope="module")
 async def monitoring(stack: Stack) -> AsyncIterator[Monitoring]:
-    """The profile `monitoring`, beside the stack that is there."""
+    """Start the profile `monitoring` beside the running stack."""
     before = dict(stack.overrides)
     ports = {"PROMETHEUS_PORT": str(free_port()), "ALERTMANAGER_PORT": str(free_port())}
     stack.overrides |= ports | {"COMPOSE_PROFILES": "mail,monitoring"}

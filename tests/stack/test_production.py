@@ -1,4 +1,4 @@
-"""compose.prod.yaml as Compose reads it: what production must have, and what must be gone. No engine is needed."""
+"""compose.prod.yaml as Compose reads it: what production must have and must not have. Needs no Docker engine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ONE_SHOTS = {"migrate", "backup-folder"}
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Nothing of this machine's but the way to Docker, and no .env."""
+    """Return an environment with the variables for Docker only, and no .env."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": os.environ.get("HOME", "/"),
@@ -30,12 +30,12 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def host(**variables: str) -> dict[str, str]:
-    """The least that a host sets."""
+    """Return the variables that a host must set."""
     return environment(PUBLIC_URL="https://todo.example.com", TAG="2026.11", **variables)
 
 
 async def services(**variables: str) -> dict[str, Any]:
-    """By name."""
+    """Return the services by name."""
     return dict((await config(host(**variables), *FILES))["services"])
 
 

@@ -1,6 +1,6 @@
-"""The public certificate of the production set: issued from nothing, renewed, taken up without a dropped connection.
+"""The public certificate of the production set: issued, renewed, and loaded without a dropped connection.
 
-Pebble, the test server of Let's Encrypt, is the authority. It looks at the domain as a real one does: from outside, by
+Pebble, the test server of Let's Encrypt, is the authority. It validates the domain as a real one does: from outside, by
 plain HTTP.
 """
 
@@ -31,9 +31,9 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(420)]
 PEBBLE = "tests/stack/compose.pebble.yaml"
 DIRECTORY = "https://pebble:14000/dir"
 TAKEN_UP_WITHIN = 15.0
-"""Seconds from the authority's certificate to nginx's: it looks every five seconds."""
+"""Seconds until nginx presents a new certificate: it checks every five seconds."""
 PORT_80 = 8080
-"""Where nginx listens for plain HTTP, inside."""
+"""The port inside the container on which nginx listens for plain HTTP."""
 
 
 @dataclass
@@ -42,34 +42,34 @@ class Site:
 
     production: Production
     own_certificate: x509.Certificate
-    """What nginx showed before there was another."""
+    """The certificate that nginx presented first."""
     redirect: httpx.Response
-    """What plain HTTP answered then."""
+    """The answer of plain HTTP at that time."""
     root: str
-    """Whom the authority is trusted by."""
+    """The root certificate of the authority."""
     lineage: str
 
     @property
     def tls(self) -> ssl.SSLContext:
-        """Trusts the authority, and nobody else."""
+        """Return a TLS context that trusts only the authority."""
         return ssl.create_default_context(cadata=self.root)
 
     async def ask_now(self) -> None:
-        """As an operator who does not want to wait for the next round."""
+        """Request a renewal now, as an operator would."""
         await self.production.inside("acme", *shlex.split(ASK_NOW.partition(" acme ")[2]))
 
     async def said(self, event: str, since: int = 0) -> list[dict[str, Any]]:
-        """What `acme` said of this kind, without the first so many."""
+        """Return `acme`'s log lines of this event, without the first `since`."""
         lines = await self.production.lines("acme")
         return [line for line in lines if line["event"] == event][since:]
 
     async def asked(self, what: str) -> int:
-        """How many of the authority's log lines hold this."""
+        """Return how many of the authority's log lines contain this."""
         container = await self.production.container("pebble")
         return (await self.production.log_of(container["Id"])).count(what)
 
     async def revoke(self) -> None:
-        """Tell the authority that the certificate's key is known to others. Then it says: renew at once."""
+        """Revoke the certificate for a compromised key. The authority then asks for renewal at once."""
         await self.production.compose(
             *("exec", "--no-TTY", "--env", "REQUESTS_CA_BUNDLE=/pebble/ca.pem", "acme", "certbot", "revoke"),
             *("--non-interactive", "--no-delete-after-revoke", "--server", DIRECTORY, "--cert-name", self.lineage),
@@ -77,16 +77,16 @@ class Site:
         )
 
     async def six_hours_go_by(self) -> None:
-        """For certbot, which asks when to renew no more often than the authority wants to be asked."""
+        """Make certbot ask again when to renew: it asks no more often than the authority allows."""
         await self.production.inside("acme", "sh", "-c", "sed -i /ari_retry_after/d /var/lib/acme/renewal/*.conf")
 
     async def shown(self) -> int:
-        """The serial number of the certificate that new connections see."""
+        """Return the serial number of the certificate on new connections."""
         return (await asyncio.to_thread(self.production.certificate)).serial_number
 
 
 def _write_pebble(folder: Path) -> Authority:
-    """Its settings, and the certificate that it is reached by itself."""
+    """Write Pebble's settings and its own server certificate."""
     authority = Authority("Nobody public")
     certificate, key = authority.issue("pebble", "127.0.0.1")
     settings = {
@@ -119,7 +119,7 @@ def _domain() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 async def site(engine: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    """Started from nothing: first without `acme`, then with it, until it is healthy."""
+    """Start the site: first without `acme`, then with it, until it is healthy."""
     folder = tmp_path_factory.mktemp("production")
     make_secrets(folder / "secrets")
     authority = _write_pebble(folder / "pebble")
@@ -175,7 +175,7 @@ async def test_the_first_certificate_is_issued_from_nothing_and_nginx_takes_it_u
 
 @dataclass
 class KeptAlive:
-    """A client that keeps one connection for as long as it is let, and notices if that ends without a word."""
+    """A client that keeps one connection as long as possible, and records if it ends without notice."""
 
     site: Site
     answers: int = 0
@@ -183,7 +183,7 @@ class KeptAlive:
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Ask twice a second until it is over; what is sent on a connection has to be answered on it."""
+        """Send two requests a second until the end; each must be answered on its connection."""
         while not self.over.is_set():
             reader, writer = await asyncio.open_connection(
                 DOMAIN, self.site.production.https_port, ssl=self.site.tls, server_hostname=DOMAIN

@@ -26,7 +26,7 @@ def _domain() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 async def managed(engine: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Managed]:
-    """The servers, elsewhere."""
+    """Start the managed servers."""
     name = f"todo-managed-{os.getpid()}"
     async with managed_servers(name, tmp_path_factory.mktemp("managed") / "files") as servers:
         yield servers
@@ -34,7 +34,7 @@ async def managed(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Asy
 
 @pytest.fixture(scope="module")
 async def production(managed: Managed, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Production]:
-    """Running on the managed servers, with a certificate that somebody brought."""
+    """Start the production set on the managed servers, with an own certificate."""
     folder = tmp_path_factory.mktemp("production")
     make_secrets(
         folder / "secrets",

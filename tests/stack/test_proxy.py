@@ -1,4 +1,4 @@
-"""nginx: what it lets through, what it keeps back, and what it says itself."""
+"""nginx: the requests that it passes on, those that it refuses, and its own answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEADERS = {
 
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The document, after a look at what every problem has."""
+    """Check the members that every problem document has, and return the document."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     document: dict[str, Any] = answer.json()
@@ -275,7 +275,7 @@ async def test_only_a_trusted_balancer_says_who_asks(stack: Stack) -> None:
 
 
 async def _refused_after(http: httpx.AsyncClient, addresses: str) -> int | None:
-    """After how many wrong passwords the API lets nobody of that address try any more, within 25."""
+    """Return after how many wrong passwords, of at most 25, the API refuses that address."""
     form = {"username": f"nobody-{secrets.token_hex(4)}", "password": "wrong password"}
     for number in range(25):
         answer = await http.post("/token", data=form, headers={"X-Forwarded-For": addresses.format(number)})

@@ -28,7 +28,7 @@ def _domain() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 async def production(engine: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Production]:
-    """Started with the secrets of `make secrets`, and a certificate that somebody brought."""
+    """Start the production set with the secrets of `make secrets` and an own certificate."""
     folder = tmp_path_factory.mktemp("production")
     set_up = Production(f"todo-rotation-{os.getpid()}", folder / "root.pem", folder=folder)
     try:
@@ -42,19 +42,19 @@ async def production(engine: None, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 async def make(production: Production, *arguments: str) -> str:
-    """What a target of the Makefile prints."""
+    """Run a target of the Makefile and return its output."""
     return await run("make", "--silent", *arguments, env=production.env, seconds=300)
 
 
 def secret(production: Production, name: str) -> str:
-    """What the file holds."""
+    """Return the contents of a secret's file."""
     path: Path = production.folder / "secrets" / name
     return path.read_text(encoding="utf-8").strip()
 
 
 @asynccontextmanager
 async def asked_all_the_while(person: Person) -> AsyncIterator[Counter[int]]:
-    """Ask who one is, with the same token, ten times a second as long as the block lasts; the statuses."""
+    """Request the own account with the same token ten times a second during the block; count the statuses."""
     answers: Counter[int] = Counter()
     over = asyncio.Event()
 
@@ -72,7 +72,7 @@ async def asked_all_the_while(person: Person) -> AsyncIterator[Counter[int]]:
 
 
 async def signing_key(person: Person, http: httpx.AsyncClient) -> str:
-    """The id of the key that signs a token now."""
+    """Return the id of the key that signs tokens now."""
     answer = await http.post("/token", data={"username": person.username, "password": PASSWORD})
     return str(jwt.get_unverified_header(answer.json()["access_token"])["kid"])
 

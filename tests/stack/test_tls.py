@@ -1,4 +1,4 @@
-"""TLS as strangers find it: Mozilla's intermediate profile, by sslyze, on the running stack."""
+"""TLS from outside: sslyze checks the running stack against Mozilla's intermediate profile."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tests.stack.stack import ROOT, CommandFailed, Stack, run
 
 pytestmark = pytest.mark.timeout(120)
 SSLYZE = ROOT / ".venv-lint" / "bin" / "sslyze"
-"""Apart from our own environment: `make .venv-lint/.ready`, which `make test-stack` sees to."""
+"""In a separate environment, which `make test-stack` makes (`make .venv-lint/.ready`)."""
 
 
 async def _scan(stack: Stack, profile: str) -> str:
-    """What sslyze says; it fails where the server departs from Mozilla's profile."""
+    """Run sslyze and return its output; it fails where the server departs from Mozilla's profile."""
     arguments = (f"--mozilla_config={profile}", f"--certinfo_ca_file={stack.ca}", f"localhost:{stack.https_port}")
     return await run(str(SSLYZE), *arguments, with_errors=True, seconds=100)
 
@@ -22,14 +22,14 @@ async def test_it_is_mozillas_intermediate_profile_without_an_exception(stack: S
 
 
 async def test_the_scan_can_fail(stack: Stack) -> None:
-    """By the modern profile there is no TLS 1.2."""
+    """The modern profile has no TLS 1.2."""
     with pytest.raises(CommandFailed, match=r"TLS versions \{'TLSv1.2'\} are supported, but should be rejected"):
         await _scan(stack, "modern")
 
 
 @pytest.mark.parametrize("group", ["X25519MLKEM768", "X25519", "prime256v1", "secp384r1"])
 async def test_it_agrees_on_each_group_of_the_profile(stack: Stack, group: str) -> None:
-    """The first is safe against quantum computers. Asked inside, where OpenSSL is new enough to know it."""
+    """The first group is post-quantum. The test runs in the container, whose OpenSSL is new enough for it."""
     asked = f"openssl s_client -connect 127.0.0.1:8443 -tls1_3 -groups {group} </dev/null 2>/dev/null"
     assert "Protocol: TLSv1.3" in await stack.inside("nginx", "bash", "-c", asked)
 

@@ -1,4 +1,4 @@
-"""Waiting for what is to become so, within a bound."""
+"""Waits for conditions, within a time limit."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ async def until(check: Callable[[], Awaitable[T]], seconds: float, what: str) ->
 @overload
 async def until(check: Callable[[], T], seconds: float, what: str) -> T: ...
 async def until(check: Callable[[], Any], seconds: float, what: str) -> Any:
-    """Ask again and again, and return the first answer that is true.
+    """Call `check` repeatedly, and return the first true result.
 
     Raises:
-        AssertionError: there was none in time.
+        AssertionError: there was no true result in time.
     """
     deadline = time.monotonic() + seconds
     while True:
