@@ -42,7 +42,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 @dataclass
 class Authority:
-    """Who signs."""
+    """A certificate authority."""
 
     name: str
     _key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
@@ -58,7 +58,7 @@ class Authority:
 
     @property
     def pem(self) -> str:
-        """What others trust."""
+        """Return the root certificate."""
         return self._certificate.public_bytes(serialization.Encoding.PEM).decode()
 
     def issue(self, *names: str) -> tuple[str, str]:

@@ -31,7 +31,7 @@ Process = asyncio.subprocess.Process
 
 @dataclass
 class Ended:
-    """What a script said, and how it ended."""
+    """The output and exit status of a script."""
 
     status: int | None
     output: str

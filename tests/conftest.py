@@ -1,4 +1,4 @@
-"""What tests share: a throw-away PostgreSQL and Valkey, a migrated database, a running API, people.
+"""Shared fixtures: a throw-away PostgreSQL and Valkey, a migrated database, a running API, people.
 
 `TEST_DATABASE_URL` (a superuser's, on a server where databases may be made and dropped) and `TEST_REDIS_SERVER` (the
 path of a redis-server) choose other servers than the embedded ones: CI runs the integration ring on the oldest too.
@@ -73,7 +73,7 @@ def _redis_server(directory: Path) -> EmbeddedValkey:
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A Redis that nobody breaks."""
+    """Start the shared Redis, which no test stops or pauses."""
     with _redis_server(tmp_path_factory.mktemp("redis")) as server:
         yield server.url
 
@@ -170,11 +170,11 @@ async def api(database_url: str, redis_url: str) -> AsyncIterator[Api]:
 
 @pytest.fixture
 async def lin(api: Api) -> Person:
-    """Somebody with a new account."""
+    """Give a person with a new account."""
     return await api.person()
 
 
 @pytest.fixture
 async def wang(api: Api) -> Person:
-    """Somebody else."""
+    """Give a second person."""
     return await api.person()

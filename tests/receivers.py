@@ -1,4 +1,4 @@
-"""Who gets what is sent: an HTTP server and an SMTP server that can be made to misbehave, and remember what came."""
+"""Receivers: an HTTP server and an SMTP server that store what they get, and can be made to misbehave."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Behaviour = Literal["answer", "stall", "drop"]
 
 @dataclass(frozen=True)
 class Posted:
-    """One request that was read to its end."""
+    """One request that was read completely."""
 
     path: str
     headers: dict[str, str]
@@ -68,7 +68,7 @@ class HttpReceiver:
             await self.arrived.wait_for(lambda: len(self.ledger) >= count)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+        """Serve one connection."""
         try:
             while (head := await reader.readuntil(b"\r\n\r\n")) and await self._answer(head, reader, writer):
                 pass
@@ -106,7 +106,7 @@ class HttpReceiver:
 
 @asynccontextmanager
 async def http_receiver(tls: ssl.SSLContext | None = None) -> AsyncIterator[HttpReceiver]:
-    """One that runs until the block ends."""
+    """Run an HTTP receiver until the block ends."""
     receiver = HttpReceiver()
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, ssl=tls)
     receiver.port = server.sockets[0].getsockname()[1]
@@ -133,12 +133,12 @@ class SmtpReceiver:
     transports: list[asyncio.BaseTransport] = field(default_factory=list)
 
     def disconnect(self) -> None:
-        """Hang up on everybody."""
+        """Close all connections."""
         for transport in self.transports:
             transport.close()
 
     def mails(self) -> list[EmailMessage]:
-        """All that came, read by the standard library."""
+        """Return all mails, parsed by the standard library."""
         return [
             cast(EmailMessage, email.message_from_bytes(raw, policy=email.policy.default))  # type: ignore[redundant-cast]
             for raw in self.raw
@@ -162,7 +162,7 @@ class SmtpReceiver:
     async def handle_MAIL(  # noqa: N802 - the interface
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Somebody writes."""
+        """Answer MAIL FROM."""
         if self.sender_reply.startswith("250"):
             envelope.mail_from = address
             envelope.mail_options += options
@@ -171,7 +171,7 @@ class SmtpReceiver:
     async def handle_RCPT(  # noqa: N802 - the interface
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Somebody is named."""
+        """Answer RCPT TO."""
         if self.recipient_reply.startswith("250"):
             envelope.rcpt_tos.append(address)
         return self.recipient_reply
@@ -190,7 +190,7 @@ class SmtpReceiver:
 
 @asynccontextmanager
 async def smtp_receiver(**options: Any) -> AsyncIterator[SmtpReceiver]:
-    """One that runs until the block ends; `options` are those of aiosmtpd's SMTP."""
+    """Run an SMTP receiver until the block ends; `options` are those of aiosmtpd's SMTP."""
     receiver = SmtpReceiver()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(

@@ -1,4 +1,4 @@
-"""What tests of the inbox share: telling an account something, as the worker does, and listening to its stream."""
+"""Helpers for tests of the inbox: add notifications as the worker does, and read streams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from todo_core.database import StatementPool
 from todo_core.inbox.repository import Inboxes, Leased
 
 PATIENCE = 40
-"""Seconds after which what has not come will not come: a machine that is busy may take its time."""
+"""Seconds until a missing event counts as lost: a busy machine may be slow."""
 
 
 _LEASED = """
@@ -44,7 +44,7 @@ async def leased(
     delivery_id: str | None = None,
     todo_id: str | None = None,
 ) -> Leased:
-    """A delivery to an inbox as a worker has it under lease, with its todo and its reminder."""
+    """Insert a delivery to an inbox, leased by a worker, with its todo and its reminder."""
     delivery = Leased(delivery_id or str(uuid4()), 1, account_id)
     await statements.fetch(_LEASED, account_id, title, todo_id or str(uuid4()), delivery.delivery_id)
     return delivery
@@ -53,7 +53,7 @@ async def leased(
 async def tell(
     api: Api, person: Person, title: str, delivery_id: str | None = None, todo_id: str | None = None
 ) -> int | None:
-    """What the worker's inbox channel does."""
+    """Add a notification as the worker's inbox channel does."""
     statements = api.process.database.statements
     delivery = await leased(statements, person.id, title, delivery_id=delivery_id, todo_id=todo_id)
     (announced,) = await Inboxes(statements).announce([delivery])
@@ -61,7 +61,7 @@ async def tell(
 
 
 async def ring(api: Api, person: Person, seq: int | None) -> None:
-    """What the worker says on Redis after its commit, if it can."""
+    """Publish on Redis as the worker does after its commit."""
 
     async def publish(redis: Any) -> None:
         await redis.publish(f"todo:inbox:{person.id}", seq)
@@ -73,7 +73,7 @@ async def ring(api: Api, person: Person, seq: int | None) -> None:
 async def stream(
     person: Person, *, last: str | None = None, params: dict[str, Any] | None = None
 ) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
-    """What a client sees who resumes after `last`: each event's fields, `data` as JSON; comments are left out."""
+    """Open a stream, resumed after `last`; give each event's fields, with `data` parsed, without comments."""
     headers = person.headers | ({} if last is None else {"Last-Event-ID": last})
 
     async def events(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:

@@ -59,7 +59,7 @@ class Told:
 
 @dataclass
 class Worker:
-    """One process's parts, at work in this event loop."""
+    """The parts of one worker process, running in this event loop."""
 
     parts: Parts
     registry: CollectorRegistry
@@ -93,7 +93,7 @@ class Worker:
 
 @dataclass
 class Office:
-    """The database, and everybody who works with it."""
+    """The database, the workers on it, and helpers to insert and read rows."""
 
     settings: Settings
     sql: asyncpg.Connection
@@ -131,13 +131,13 @@ class Office:
         )
 
     async def close(self) -> None:
-        """Send everybody home."""
+        """Stop all workers and close the connections."""
         for worker in self.workers:
             await worker.die()
         await self.sql.close()
 
     async def account(self, *, verified: bool = False, **columns: Any) -> str:
-        """Somebody who wants reminders in the inbox; by e-mail if `verified`."""
+        """Insert an account with reminders in the inbox, and by e-mail if `verified`; return its id."""
         number = next(_numbers)
         account_id = str(new_id())
         values = {
@@ -169,7 +169,7 @@ class Office:
         )
 
     async def webhook(self, account_id: str, url: str, **columns: Any) -> str:
-        """Where the account wants to be called."""
+        """Insert a webhook of the account; return its id."""
         webhook_id = str(new_id())
         columns = {"id": webhook_id, "account_id": account_id, "url": url, "secret": SECRET, **columns}
         places = ", ".join(f"${number}" for number in range(1, len(columns) + 1))
@@ -200,7 +200,7 @@ class Office:
         return reminder_id
 
     async def remind_often(self, account_id: str, count: int, *, after: float = 0) -> None:
-        """So many todos, each with a reminder that is due in so many seconds."""
+        """Insert `count` todos, each with a reminder that is due in `after` seconds."""
         await self.sql.execute(
             "WITH made AS (INSERT INTO todos (id, owner_id, title, due_at, created_at, updated_at)"
             " SELECT gen_random_uuid(), $1, 'todo ' || i, now(), now(), now() FROM generate_series(1, $2) i"
@@ -213,7 +213,7 @@ class Office:
         )
 
     async def states(self, channel: str | None = None) -> dict[str, int]:
-        """How many deliveries are how far."""
+        """Return the number of deliveries in each state."""
         rows = await self.sql.fetch(
             "SELECT state, count(*) AS count FROM deliveries WHERE $1::text IS NULL OR channel = $1 GROUP BY state",
             channel,

@@ -1,4 +1,4 @@
-"""What the tests of the worker and of backups share."""
+"""Shared fixtures of the tests of the worker and of backups."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ async def worker_database(make_database: MakeDatabase) -> str:
 
 @pytest.fixture
 async def http() -> AsyncIterator[HttpReceiver]:
-    """Where webhooks lead."""
+    """Run the receiver of webhooks."""
     async with http_receiver() as receiver:
         yield receiver
 
 
 @pytest.fixture
 async def smtp() -> AsyncIterator[SmtpReceiver]:
-    """Where mails go."""
+    """Run the receiver of mails."""
     async with smtp_receiver() as receiver:
         yield receiver
 

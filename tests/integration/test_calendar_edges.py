@@ -38,7 +38,7 @@ SETTINGS: list[dict[str, Any]] = [
 
 
 def good(answer: httpx.Response) -> Any:
-    """What a request that was understood is answered with."""
+    """Check that a request was accepted, and return the body of its answer."""
     assert answer.status_code in {200, 201}, (answer.request.method, str(answer.request.url), answer.text)
     return answer.json()
 

@@ -32,7 +32,7 @@ def assert_unavailable(answer: httpx.Response) -> None:
 
 @asynccontextmanager
 async def locked_account(database_url: str, person: Person) -> AsyncIterator[None]:
-    """Somebody else holds the account's row."""
+    """Hold the lock on the account's row in another transaction."""
     connection = await asyncpg.connect(database_url)
     try:
         async with connection.transaction():

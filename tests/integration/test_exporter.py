@@ -121,17 +121,17 @@ class Running:
             assert time.monotonic() < end
 
     def probe(self) -> int:
-        """What a probe finds."""
+        """Run a probe; return its exit status."""
         command = [sys.executable, "-m", "todo_worker.exporter", "--probe"]
         return subprocess.run(command, env=self.environment, capture_output=True, check=False).returncode
 
     def scrape(self) -> dict[str, float]:
-        """What Prometheus finds, without labels."""
+        """Scrape; return the values by name, without labels."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=20) as answer:
             return {name: float(value) for name, value in _SAMPLE.findall(answer.read().decode())}
 
     def post(self, body: bytes, path: str = "/alerts") -> int:
-        """What it says to somebody who posts this."""
+        """Post a body; return the status of the answer."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body)
         try:
             with urllib.request.urlopen(request, timeout=5) as answer:

@@ -1,4 +1,4 @@
-"""What probes are told: whether the process lives, and whether it can serve."""
+"""The answers to probes: whether the process lives, and whether it can serve."""
 
 from __future__ import annotations
 

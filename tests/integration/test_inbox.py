@@ -1,4 +1,4 @@
-"""The inbox's order: numbers are seen in their order, each delivery once, whoever writes and reads at the same time."""
+"""The inbox's order: numbers become visible in ascending order, each delivery once, with concurrent writers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def add(
 
 
 async def read_while_writing(reads: InboxReads, person: Person, write: Callable[[], asyncio.Task[object]]) -> list[int]:
-    """What a reader sees who always asks for what comes after the last that it has seen, until all is written."""
+    """Read repeatedly after the last number seen until all is written; return the numbers."""
     owner = Principal(UUID(person.id), 1)
     seen: list[int] = []
     writing = write()
@@ -275,7 +275,7 @@ async def unlocked(database: Database, person: Person) -> str:
 
 
 async def listed(database: Database, database_url: str, statement: str, person: Person) -> list[str]:
-    """What a reader gets who always asks for what comes after the last that it has seen."""
+    """Return the titles that a reader gets who always reads after the last number seen."""
     reads = InboxReads(database.statements)
     rows: list[asyncpg.Record] = []
 
@@ -288,7 +288,7 @@ async def listed(database: Database, database_url: str, statement: str, person: 
 
 
 async def streamed(api: Api, database: Database, database_url: str, statement: str, person: Person) -> list[str]:
-    """What a client gets whose stream is open all the time, and rung whenever there may be something."""
+    """Return the titles that a client gets by a stream that is always open and woken after each write."""
     async with stream(person, last="0") as events:
         await anext(events)
         found: list[str] = []
@@ -320,7 +320,7 @@ async def test_a_late_commit_is_not_passed_over(
 async def test_with_a_sequence_instead_of_the_lock_a_late_commit_would_be_passed_over(
     api: Api, database: Database, database_url: str, lin: Person, wang: Person
 ) -> None:
-    """What the test before is worth: it fails for a statement that takes its numbers from a sequence."""
+    """This shows that the test before can fail: it does for a statement that takes its numbers from a sequence."""
     assert await listed(database, database_url, await unlocked(database, lin), lin) == ["later"]
     statement = await unlocked(database, wang)
     await database.statements.fetch("INSERT INTO inboxes (account_id, last_seq) VALUES ($1, 2)", wang.id)

@@ -43,7 +43,7 @@ async def add_various(person: Person, database_url: str, count: int = 30) -> lis
 
 
 def expected_order(todos: list[dict[str, Any]], sort: str) -> list[str]:
-    """What PostgreSQL should answer, worked out here: missing keys last both ways, ties by id."""
+    """Compute the order that PostgreSQL should return: missing keys last in both directions, ties by id."""
     name, descending = sort.removeprefix("-"), sort.startswith("-")
 
     def key(todo: dict[str, Any]) -> Any:

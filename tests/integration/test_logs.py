@@ -1,4 +1,4 @@
-"""What the service writes down: one line a request, and nothing that a reader of logs should not know.
+"""The log of the service: one line a request, and no data that a reader of logs must not see.
 
 A process of its own, started as in production: what counts is what arrives on its standard output.
 """
@@ -85,7 +85,7 @@ async def spawn(directory: Path, settings: dict[str, str]) -> asyncio.subprocess
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """What a process finds in its environment."""
+    """Return the environment of a process."""
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG", "PYTHONPATH"}}
     return {**kept, "ENVIRONMENT": "production", "TOKEN_KEYS": TEST_KEYS, "PASSWORD_BCRYPT_COST": "4", **settings}
 
@@ -117,7 +117,7 @@ async def start_service(tmp_path: Path) -> AsyncIterator[StartService]:
 
 
 def signed(tokens: dict[str, str]) -> dict[str, str]:
-    """What signs a request."""
+    """Return the headers that sign a request."""
     return {"Authorization": f"Bearer {tokens['access_token']}"}
 
 

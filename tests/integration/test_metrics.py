@@ -35,13 +35,13 @@ class Measured:
     directory: Path
 
     async def scrape(self) -> Samples:
-        """What Prometheus finds: values by name and labels."""
+        """Scrape; return the values by name and labels."""
         async with httpx.AsyncClient() as http:
             text = (await http.get(f"http://127.0.0.1:{self.port}/metrics")).text
         return {(name, labels): float(value) for name, labels, value in _SAMPLE.findall(text)}
 
     async def until(self, check: Callable[[Samples], bool]) -> Samples:
-        """What Prometheus finds, once it is so."""
+        """Scrape until the check holds; return the values."""
         found: Samples = {}
         try:
             async with asyncio.timeout(20):
@@ -57,7 +57,7 @@ class Measured:
         return found
 
     async def person(self, name: str) -> dict[str, str]:
-        """What signs the requests of somebody with a new account."""
+        """Open an account; return the headers that sign its requests."""
         account = {"username": name, "email": f"{name}@example.com", "password": PASSWORD}
         assert (await self.http.post("/users/", json=account)).status_code == 201
         tokens = (await self.http.post("/token", data={"username": name, "password": PASSWORD})).json()
@@ -93,7 +93,7 @@ def requests(route: str, method: str, code: int) -> tuple[str, str]:
 
 
 def duration_count(route: str, method: str) -> tuple[str, str]:
-    """How many of these the histogram has."""
+    """Return the key of the histogram's count for a route and method."""
     return "todo_http_request_duration_seconds_count", f'method="{method}",route="{route}"'
 
 

@@ -47,7 +47,7 @@ def versions(tmp_path: Path) -> Path:
 
 
 async def lint(versions: Path, database: str, *body: str) -> list[Complaint]:
-    """What is said of a second migration with this body."""
+    """Return the complaints about a second migration with this body."""
     lines = "".join(f"    {line}\n" for line in body)
     (versions / "0002_badly.py").write_text(HEAD + lines + TAIL, encoding="utf-8")
     return complaints(await in_thread(render, versions, database))

@@ -35,7 +35,7 @@ ORDER BY 1, 2
 
 
 async def schema(url: str) -> list[tuple[Any, ...]]:
-    """All that a database is made of but its rows."""
+    """Return the whole schema of a database."""
     connection = await asyncpg.connect(url)
     rows = await connection.fetch(SCHEMA)
     await connection.close()

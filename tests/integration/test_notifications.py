@@ -86,7 +86,7 @@ PREFERENCES = "/users/me/preferences"
 
 
 async def reminds(person: Person, todo: dict[str, Any]) -> list[datetime]:
-    """When the todo's reminders are due."""
+    """Return the instants of the todo's reminders."""
     items = (await person.get(f"/todos/{todo['id']}/reminders")).json()["items"]
     return [datetime.fromisoformat(item["remind_at"]) for item in items]
 
@@ -182,7 +182,7 @@ async def test_a_notification_outlives_its_todo_and_goes_with_its_account(
 async def test_without_a_good_token_everything_is_401(
     api: Api, method: str, path: str, body: dict[str, Any] | None
 ) -> None:
-    """With nobody's, and with that of an account that is gone."""
+    """Without a token, and with that of an account that is gone."""
     gone = await api.person()
     await gone.delete("/users/me", json={"password": gone.password})
     for answer in (await api.http.request(method, path, json=body), await gone.request(method, path, json=body)):

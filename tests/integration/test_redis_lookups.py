@@ -1,4 +1,4 @@
-"""A name that nobody answers for must not keep others from being looked up."""
+"""The lookup of a name that does not resolve must not delay other lookups."""
 
 from __future__ import annotations
 

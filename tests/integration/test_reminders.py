@@ -24,14 +24,14 @@ def written(moment: datetime) -> str:
 
 
 async def reminders(person: Person, todo: dict[str, Any]) -> list[dict[str, Any]]:
-    """What GET shows."""
+    """Return the reminders in the answer of GET."""
     answer = await person.get(f"/todos/{todo['id']}/reminders")
     assert answer.status_code == 200, answer.text
     return list(answer.json()["items"])
 
 
 async def shown(person: Person, todo: dict[str, Any]) -> Shown:
-    """When and in which state."""
+    """Return each reminder's instant and state."""
     return [(item["remind_at"], item["state"]) for item in await reminders(person, todo)]
 
 
@@ -221,7 +221,7 @@ async def test_changing_only_the_title_touches_no_reminder(lin: Person) -> None:
 
 
 async def claim(database_url: str, todo: dict[str, Any], delivery_state: str) -> None:
-    """What a worker leaves behind: the reminder is claimed, and its one delivery is as far as this."""
+    """Set the rows as a worker would: the reminder is claimed, and its one delivery has this state."""
     connection = await asyncpg.connect(database_url)
     await connection.execute(
         "UPDATE reminders SET state = 'claimed', claimed_at = now() WHERE todo_id = $1 AND state = 'scheduled'",

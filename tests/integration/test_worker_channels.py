@@ -1,4 +1,4 @@
-"""What arrives where, and in which shape."""
+"""The messages of each channel: their receivers and their form."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def one_mail(office: Office, smtp: SmtpReceiver, title: str, **columns: st
 
 
 def text(mail: EmailMessage, kind: str) -> str:
-    """One of its two bodies."""
+    """Return one of the mail's two bodies."""
     body = mail.get_body((kind,))
     assert body is not None
     return str(body.get_content())

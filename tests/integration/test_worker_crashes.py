@@ -188,5 +188,5 @@ async def test_only_the_last_lease_can_settle(office: Office) -> None:
 
 
 async def lease(dispatch: Dispatch, length: timedelta) -> list[Delivery]:
-    """All that is free, or will be in a moment."""
+    """Lease all deliveries that are free, or will be in a moment."""
     return await dispatch.lease(10, rooms={"inbox": 10}, per_endpoint=10, lease=length)

@@ -72,7 +72,7 @@ class Processes:
         return self.start("beat", "beat")
 
     def log(self, name: str) -> str:
-        """What it has said."""
+        """Return the log of a process."""
         return (self.directory / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
     async def says(self, name: str, text: str, times: int = 1) -> None:
@@ -85,7 +85,7 @@ class Processes:
         await eventually(said, 40)
 
     def alive(self) -> int:
-        """What a probe finds."""
+        """Run a probe; return its exit status."""
         command = [sys.executable, "-m", "todo_worker.probe"]
         return subprocess.run(command, env=self.environment, capture_output=True, check=False).returncode
 
@@ -108,7 +108,7 @@ def processes(office: Office, fragile_redis: EmbeddedValkey, tmp_path: Path, smt
 
 
 async def add_person(office: Office, http: HttpReceiver) -> str:
-    """Somebody who is told by every channel."""
+    """Insert an account with every channel; return its id."""
     lin = await office.account(verified=True)
     await office.webhook(lin, http.url)
     return lin

@@ -1,4 +1,4 @@
-"""What is sent, what is not, when it is tried again, and who waits for whom."""
+"""The rules of sending: which deliveries are sent, when they are retried, and which wait for others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker process is made of, in this one: the thread with its event loop, beat's scheduler, probes."""
+"""The parts of a worker process, run in this one: the thread with its event loop, beat's scheduler, probes."""
 
 from __future__ import annotations
 

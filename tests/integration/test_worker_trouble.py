@@ -1,4 +1,4 @@
-"""What a channel makes of trouble around it: its database, its Redis, its mail server."""
+"""The channels during faults of the database, Redis and the mail server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from todo_worker.mailer import Mailer
 
 
 def delivery(**fields: Any) -> Delivery:
-    """One under lease."""
+    """Make a leased delivery."""
     values: dict[str, Any] = dict.fromkeys(Delivery.__dataclass_fields__, "")
     now = datetime.now(UTC)
     values |= {name: str(new_id()) for name in ("id", "reminder_id", "todo_id")} | {
@@ -43,7 +43,7 @@ def delivery(**fields: Any) -> Delivery:
 
 
 def statements(url: str = "postgresql://nobody@127.0.0.1:1/nothing") -> StatementPool:
-    """Connections to this database; without one, to a PostgreSQL that is away."""
+    """Make a pool of connections to this database; without one, to a PostgreSQL that is away."""
     return StatementPool(DatabaseSettings(url=url))
 
 
@@ -51,7 +51,7 @@ class Wanted(LastLook):
     """A last look that finds everything as it was."""
 
     def __init__(self) -> None:
-        """It asks nobody."""
+        """Make a last look without a database."""
 
     async def at(self, delivery: Delivery) -> None:
         """Go ahead."""
@@ -133,7 +133,7 @@ async def test_a_webhook_that_was_deleted_meanwhile_is_not_called(deaf_bell: Bel
 
 
 def mailer(port: int, **settings: Any) -> Mailer:
-    """One that talks to this port."""
+    """Make a mailer for this port."""
     return Mailer(EmailSettings(**{"host": "127.0.0.1", "port": port, "security": "none", **settings}))
 
 

@@ -1,4 +1,4 @@
-"""Where webhooks may lead, and what becomes of those that fail for long."""
+"""The addresses that webhooks may reach, and the switching off of those that fail for long."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Names(AbstractResolver):
 
 
 async def delivered_to(office: Office, url: str, allowed: str = "", resolver: AbstractResolver | None = None) -> Any:
-    """How a delivery to a URL ends, when only these networks are allowed beside what is public."""
+    """Return how a delivery to a URL ends, when only these networks are allowed beside public ones."""
     lin = await office.account()
     await office.only(lin, "webhook")
     await office.webhook(lin, url)
@@ -192,7 +192,7 @@ async def test_a_receiver_that_does_not_answer_is_timed_out_and_tried_again(offi
 
 
 async def receivers(office: Office, http: HttpReceiver, count: int, each: int) -> list[str]:
-    """So many paths of the receiver, each an account's own with so many reminders that are due; the paths."""
+    """Insert `count` accounts, each with a webhook and `each` due reminders; return the webhooks' paths."""
     paths = [f"/{number}" for number in range(count)]
     for path in paths:
         lin = await office.account()
@@ -245,7 +245,7 @@ async def test_thirty_receivers_that_answered_and_hang_now_leave_slots_for_other
 
 
 async def failing_for(office: Office, http: HttpReceiver, **ago: float) -> str:
-    """Somebody whose webhook has failed for so long, and who has two more reminders waiting."""
+    """Insert an account whose webhook has failed for so long, with two more reminders waiting; return its id."""
     http.status = 500
     lin = await office.account()
     await office.only(lin, "webhook")
@@ -255,7 +255,7 @@ async def failing_for(office: Office, http: HttpReceiver, **ago: float) -> str:
 
 
 async def is_off(office: Office) -> bool:
-    """Whether the webhook has been switched off."""
+    """Tell whether the webhook has been switched off."""
     return bool(await office.sql.fetchval("SELECT NOT active AND disabled_at IS NOT NULL FROM webhooks"))
 
 

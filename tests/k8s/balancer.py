@@ -92,7 +92,7 @@ async def _is_open(address: str) -> bool:
 
 
 class Balancer:
-    """One, and the pods that it sends requests to."""
+    """A load balancer, and the pods that it sends requests to."""
 
     def __init__(self, cluster: Cluster, scratch: Path) -> None:
         self._cluster = cluster

@@ -112,7 +112,7 @@ async def run(stack: Stack) -> AsyncIterator[Run]:
 
 @pytest.fixture
 async def sql(stack: Stack) -> AsyncIterator[asyncpg.Connection]:
-    """The database, with nobody in it yet."""
+    """Give a connection to the database, which has no account yet."""
     connection = await asyncpg.connect(stack.database_url)
     await connection.execute("TRUNCATE accounts CASCADE")
     yield connection

@@ -1,4 +1,4 @@
-"""What the images and Compose agree on, held against the manifests: each check returns what differs, in sentences."""
+"""Compares the manifests with the images and Compose: each check returns the differences, in sentences."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ SECRETS = {
     "db": {"database_password"},
     "redis": {"redis_password"},
 }
-"""What each must know, and nothing else. Without keys of its own, nothing of ours starts in production."""
+"""The secrets that each service needs, and no others. Without its secrets, no service starts in production."""
 
 AUTHORITIES = {"api", "worker", "beat", "migrate", "backup", "restore"}
-"""Who speaks to PostgreSQL or Redis, and so may have to check its certificate."""
+"""The services that connect to PostgreSQL or Redis, and so may have to check a certificate."""
 
 OF_IMAGES = {"FORWARDED_ALLOW_IPS": {"api"}}
 """Variables that are no settings of ours: uvicorn reads this one."""
@@ -38,7 +38,7 @@ SETTINGS = {variable_name(concern, field): concern for concern in Settings.CONCE
 
 
 def default(name: str) -> float:
-    """The number that a setting has if nobody sets it."""
+    """Return the default of a setting that is a number."""
     concern = SETTINGS[name]
     field = name.removeprefix(str(concern.model_config.get("env_prefix", ""))).lower()
     return float(concern.model_fields[field].default)
@@ -48,7 +48,7 @@ Check = Callable[[Documents], Iterator[str]]
 
 
 def environment_keys(documents: Documents) -> Iterator[str]:
-    """Every variable is one that somebody reads."""
+    """Check that a program reads every variable."""
     public = {"db": {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD_FILE", "POSTGRES_INITDB_ARGS", "PGDATA"}}
     programs = "".join((ROOT / "ops" / f"{name}.sh").read_text() for name in ("backup", "backup-common", "restore"))
     public["backup"] = public["restore"] = {"DATABASE_URL"} | set(re.findall(r"\b(BACKUP_[A-Z_]+)\b", programs))
@@ -62,7 +62,7 @@ def environment_keys(documents: Documents) -> Iterator[str]:
 
 
 def environment_values(documents: Documents) -> Iterator[str]:
-    """What Compose sets is set here, and the same where it does not depend on the place."""
+    """Check that every variable of Compose is set, to the same value unless it depends on the place."""
     places = {"ENVIRONMENT", "LOG_LEVEL", "PUBLIC_URL", "DATABASE_URL", "REDIS_URL", "FORWARDED_ALLOW_IPS"}
     for name, pod in pods(documents).items():
         expected = {key: value for key, value in images.service(PUBLIC.get(name, name))["environment"].items() if value}
@@ -91,7 +91,7 @@ def environment_values(documents: Documents) -> Iterator[str]:
 
 
 def places(documents: Documents) -> Iterator[str]:
-    """Where PostgreSQL, Redis and the clients are: Compose's names in dev, one and the same place in vke."""
+    """Check the addresses of PostgreSQL, Redis and clients: Compose's names in dev, one common place in vke."""
     settings = find(documents, "ConfigMap", "settings")["data"]
     database = urlsplit(settings["DATABASE_URL"])
     for name, pod in pods(documents).items():
@@ -152,7 +152,7 @@ def ports(documents: Documents) -> Iterator[str]:
 
 
 def option(command: list[str], name: str) -> str:
-    """What a command says for one of its options."""
+    """Return the value of an option in a command."""
     return command[command.index(name) + 1]
 
 

@@ -73,7 +73,7 @@ def _secrets_of(name: str, pod: Pod) -> Iterator[str]:
 
 
 def volumes(documents: Documents) -> Iterator[str]:
-    """What can be written to is what Compose lets be written to, and no larger."""
+    """Check that the writable volumes are Compose's, and no larger."""
     lasting = {"db": {"/var/lib/postgresql/data"}, "backup": {"/backups"}, "restore": {"/backups"}}
     for name, pod in pods(documents).items():
         expected = images.tmpfs(PUBLIC.get(name, name))
@@ -163,7 +163,7 @@ CHECKS: dict[str, Check] = {
 
 
 def problems(name: str, documents: Documents) -> list[str]:
-    """What one check finds. A manifest in which what it looks for is not there at all is a finding too."""
+    """Return the findings of one check. A manifest without the fields that it reads is a finding too."""
     try:
         return list(CHECKS[name](documents))
     except (KeyError, ValueError, TypeError, AttributeError) as error:

@@ -53,14 +53,14 @@ async def build(tag: str) -> None:
 
 @dataclass
 class Container:
-    """One pod's only container."""
+    """The only container of a pod."""
 
     pod: Pod
     id: str
     address: str = ""
 
     async def succeeds(self, probe: Document) -> bool:
-        """Whether a probe would, within its own time."""
+        """Tell whether a probe would succeed within its time limit."""
         patience = float(probe.get("timeoutSeconds", 1))
         if "httpGet" in probe:
             (port,) = [
@@ -105,18 +105,18 @@ class Container:
         return int(await docker("wait", self.id, seconds=seconds))
 
     async def terminate(self) -> int:
-        """What the kubelet does: SIGTERM, and SIGKILL when the grace period is over. The exit status."""
+        """Stop it as the kubelet does: SIGTERM, and SIGKILL after the grace period; return the exit status."""
         before = self.pod.container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
         grace = self.pod.spec["terminationGracePeriodSeconds"] - before
         await docker("stop", "--time", str(grace), self.id, seconds=grace + 30)
         return int((await self.inspect())["State"]["ExitCode"])
 
     async def log(self) -> str:
-        """What it has said."""
+        """Return its log."""
         return await docker("logs", self.id, errors_too=True) or "(nothing said)"
 
     async def inspect(self) -> Document:
-        """What the engine knows."""
+        """Return `docker inspect` of it."""
         (found,) = json.loads(await docker("inspect", self.id))
         return dict(found)
 

@@ -1,4 +1,4 @@
-"""What compose.yaml and services/Dockerfile say: the contract that the manifests are held to."""
+"""Reads compose.yaml and services/Dockerfile, with which the manifests are compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
 
 @dataclass(frozen=True)
 class Image:
-    """What a target of services/Dockerfile leaves behind."""
+    """The image of a target of services/Dockerfile."""
 
     command: list[str]
     user: str
@@ -63,7 +63,7 @@ def _plain(value: Any) -> Any:
 
 
 def service(name: str) -> dict[str, Any]:
-    """One of Compose's services."""
+    """Return one of Compose's services."""
     found: dict[str, Any] = compose()["services"][name]
     return found
 

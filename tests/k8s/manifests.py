@@ -1,4 +1,4 @@
-"""What `make k8s-render` prints, as documents and as pods."""
+"""Parses the output of `make k8s-render` into documents and pods."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Documents = list[Document]
 
 @lru_cache
 def render(overlay: str, tag: str = "dev") -> str:
-    """What the operator's own command prints in a fresh clone: of an overlay, or of an optional component."""
+    """Render an overlay or an optional component in a fresh clone, with the operator's own command."""
     with tree() as root:
         if overlay in OPTIONS:
             example = (root / "k8s/overlays/vke/cluster.env.example").read_text()
@@ -73,7 +73,7 @@ def parse(text: str) -> Documents:
 
 
 def of_kind(documents: Documents, *kinds: str) -> Documents:
-    """All of these kinds."""
+    """Return the documents of these kinds."""
     return [document for document in documents if document["kind"] in kinds]
 
 
@@ -102,7 +102,7 @@ class Pod:
 
     @property
     def component(self) -> str:
-        """What the pod is a part of."""
+        """Return the component of the pod."""
         return str(self.labels["app.kubernetes.io/component"])
 
     @property
@@ -126,7 +126,7 @@ class Pod:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What Kubernetes would set."""
+        """Return the environment that Kubernetes would set."""
         environment: dict[str, str] = {}
         for source in self.container.get("envFrom", []):
             config = find(self.documents, "ConfigMap", source["configMapRef"]["name"])
@@ -150,7 +150,7 @@ class Pod:
         return {mount["mountPath"]: self.volume(mount["name"]) for mount in self.container.get("volumeMounts", [])}
 
     def files(self, path: str) -> dict[str, bytes]:
-        """What would be found in a folder that comes from ConfigMaps and Secrets."""
+        """Return the files of a folder that is mounted from ConfigMaps and Secrets."""
         volume = self.mounts()[path]
         if "configMap" in volume:
             return config_files(find(self.documents, "ConfigMap", volume["configMap"]["name"]))

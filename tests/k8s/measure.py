@@ -1,4 +1,4 @@
-"""What each pod takes, for `resources` in the manifests: python -m tests.k8s.measure (a minute, needs the engine)."""
+"""Measures each pod for `resources` in the manifests: python -m tests.k8s.measure (a minute, needs the engine)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PASSWORD = "correct horse battery staple"
 
 
 async def measured(name: str, container: Container, work: str, count: int, begun: tuple[float, float]) -> None:
-    """One line."""
+    """Print one line."""
     cpu, now = begun
     memory, after = await container.usage()
     seconds = time.monotonic() - now

@@ -1,4 +1,4 @@
-"""What NetworkPolicies let through: what none selects is open, and of what one selects only what one lets through."""
+"""Evaluates NetworkPolicies: a pod that none selects is open; any other has only the connections that one allows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.k8s.manifests import Document, Documents, of_kind
 
 @dataclass(frozen=True)
 class Peer:
-    """Somebody who speaks or listens: a pod, or else an address."""
+    """One end of a connection: a pod or an address."""
 
     name: str
     namespace: str = ""
@@ -19,7 +19,7 @@ class Peer:
 
 
 def selects(selector: Document, labels: dict[str, str]) -> bool:
-    """Whether a selector means a pod with these labels."""
+    """Tell whether a selector matches a pod with these labels."""
     if any(labels.get(key) != value for key, value in selector.get("matchLabels", {}).items()):
         return False
     for expression in selector.get("matchExpressions", []):
@@ -75,6 +75,6 @@ def _lets(documents: Documents, direction: str, pod: Peer, other: Peer, at: tupl
 
 
 def may_speak(documents: Documents, source: Peer, target: Peer, at: tuple[str, int]) -> bool:
-    """Whether one reaches the other. What is outside of our namespace has no policies that we know of."""
+    """Tell whether one reaches the other. Peers outside of our namespace count as without policies."""
     out = source.namespace != "todo" or _lets(documents, "Egress", source, target, at)
     return out and (target.namespace != "todo" or _lets(documents, "Ingress", target, source, at))

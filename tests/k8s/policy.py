@@ -1,4 +1,4 @@
-"""What must be true of the manifests, whatever the images say: each check returns what is not, in sentences."""
+"""Rules for the manifests, independent of the images: each check returns the violations, in sentences."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ KINDS = {
     "external-secrets": _EVERYWHERE | {"SecretStore", "ExternalSecret", "Ingress", "IngressClass"},
 }
 BY_HAND = {("Secret", "backup-upload")}
-"""What README.md has an operator make."""
+"""The objects that an operator makes by README.md."""
 
 CLUSTER_WIDE = {"Namespace", "IngressClass"}
 
 
 def namespaces(documents: Documents) -> Iterator[str]:
-    """All is in one namespace, which takes no pod that could harm the node."""
+    """Check that all objects are in one namespace, which admits no pod that could harm the node."""
     (namespace,) = of_kind(documents, "Namespace")
     name, labels = namespace["metadata"]["name"], namespace["metadata"]["labels"]
     for mode in ("enforce", "warn", "audit"):
@@ -75,7 +75,7 @@ def hardening(documents: Documents) -> Iterator[str]:
 
 
 def identities(documents: Documents) -> Iterator[str]:
-    """Everybody has an account of their own, without a token, and nobody has rights."""
+    """Check that every workload has its own service account, without a token, and that none has rights."""
     for account in of_kind(documents, "ServiceAccount"):
         if account.get("automountServiceAccountToken") is not False:
             yield f"ServiceAccount {account['metadata']['name']}: it hands out tokens."

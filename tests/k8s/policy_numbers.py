@@ -1,4 +1,4 @@
-"""How many, how often and how patiently: each check returns what is out of bounds, in sentences."""
+"""Bounds on numbers and times: each check returns the values out of bounds, in sentences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.k8s.images import cores
 from tests.k8s.manifests import Documents, find, of_kind, pods
 
 RDS_CONNECTIONS = 400
-"""What README.md asks of RDS."""
+"""The connections of RDS that README.md requires."""
 
 RESERVE = 20
 """Connections for PostgreSQL's own superusers (3), a migration (2), a backup and a restore (2 each), and people."""
@@ -24,7 +24,7 @@ PATIENCE = {
     "db": {"startupProbe": (60, 300, 3), "livenessProbe": (60, 300, 5), "readinessProbe": (10, 60, 3)},
     "redis": {"livenessProbe": (15, 120, 3), "readinessProbe": (10, 60, 3)},
 }
-"""For how many seconds a probe may fail, at least and at most, and how long each look may take at least.
+"""The least and most seconds that a probe may fail, and the least time limit of one probe.
 
 The API's readiness: while PostgreSQL is away it answers with a problem and Retry-After, which is more than a load
 balancer without pods has to say. A failover of RDS takes half a minute; a pod that alone cannot reach it has to go.
@@ -32,7 +32,7 @@ balancer without pods has to say. A failover of RDS takes half a minute; a pod t
 
 
 def patience(documents: Documents) -> Iterator[str]:
-    """Nobody is killed for being slow to start or busy, and whoever hangs is not kept for ever."""
+    """Check that no container is killed for a slow start or load, and that one that hangs is restarted."""
     for name, expected in PATIENCE.items():
         if name not in pods(documents):
             continue

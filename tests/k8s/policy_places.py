@@ -1,4 +1,4 @@
-"""Who may speak to whom, which way leads in, and what the cloud has its own names for."""
+"""Rules for connections between pods, the entrance from outside, and the cloud's own names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.k8s.network import Peer, may_speak
 
 
 def peers(documents: Documents) -> dict[str, Peer]:
-    """Everybody that could want to speak with our pods, or the other way round."""
+    """Return every peer that could connect to our pods, or they to it."""
     found = {pod.component: Peer(pod.component, "todo", pod.labels) for pod in pods(documents).values()}
     for name, namespace in (("dns", "kube-system"), ("monitoring", "monitoring"), ("neighbour", "default")):
         found[name] = Peer(name, namespace)
@@ -33,7 +33,7 @@ def peers(documents: Documents) -> dict[str, Peer]:
 
 
 def edges(documents: Documents) -> set[tuple[str, str, str]]:
-    """Who may speak to whom, and where."""
+    """Return the allowed connections: source, target and port."""
     everybody = peers(documents)
     ports = [("UDP", 53), *(("TCP", port) for port in (22, 25, 53, 80, 443, 465, 587, 5432, 6379, 8000, 8443, 9000))]
     return {
@@ -133,7 +133,7 @@ def places(documents: Documents) -> Iterator[str]:
 
 
 def fetched_secrets(documents: Documents) -> Iterator[str]:
-    """With External Secrets there is no Secret of ours, and everything that pods need is fetched."""
+    """Check that with External Secrets we define no Secret, and that all secrets of pods are fetched."""
     fetched = of_kind(documents, "ExternalSecret")
     if not fetched:
         return
@@ -184,7 +184,7 @@ POLICIES: dict[str, Check] = {
 
 
 def problems(name: str, documents: Documents) -> list[str]:
-    """What one of them finds. A manifest in which what it looks for is not there at all is a finding too."""
+    """Return the findings of one check. A manifest without the fields that it reads is a finding too."""
     try:
         return list(POLICIES[name](documents))
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:

@@ -29,7 +29,7 @@ def common() -> list[dict[str, Any]]:
 
 
 def targets() -> list[dict[str, str]]:
-    """What Prometheus makes of the rendered pods, by the configuration."""
+    """Return the targets that Prometheus derives from the rendered pods."""
     (scrape,) = load("scrape.yml")["scrape_configs"]
     (discovery,) = scrape["kubernetes_sd_configs"]
     assert (discovery["role"], discovery["namespaces"]) == ("pod", {"names": ["todo"]})
@@ -57,7 +57,7 @@ def targets() -> list[dict[str, str]]:
 
 
 def relabelled(labels: dict[str, str], steps: list[dict[str, Any]]) -> dict[str, str] | None:
-    """As Prometheus does it, so far as these steps go."""
+    """Relabel as Prometheus does, for the actions used here."""
     for step in steps:
         value = ";".join(labels.get(label, "") for label in step["source_labels"])
         if step.get("action") == "keep":
@@ -80,7 +80,7 @@ def test_the_api_and_the_worker_are_measured_under_the_names_that_the_rules_have
 
 WITHOUT = {"pg": "an exporter", "redis": "an exporter", "alertmanager": "itself", "todo_certificate": "the exporter"}
 WITHOUT |= {"todo_backup": "the exporter", "todo_backups": "the exporter"}
-"""What metrics begin with that neither API nor worker has, and who would have them."""
+"""The prefixes of metrics that neither API nor worker has, and the service that would have them."""
 
 
 def without_a_source() -> set[str]:

@@ -27,7 +27,7 @@ FREE = re.compile(
     r"|^NetworkPolicy\.\S+\.(metadata\.name|endPort|ports\.0\.port|policyTypes\.1)$"  # ports between those asked about
     r"|jobTemplate\.metadata|volumeClaimTemplates|accessModes|serviceName$|loadbalancer-scheduler$"
 )
-"""What may be otherwise. Where such a value has bounds, `WRONG` has one beyond them."""
+"""The values that may vary. Where such a value has bounds, `WRONG` has one beyond them."""
 
 WRONG: list[tuple[str, str, str, Any]] = [
     # The overlay, the check that reports it, the place, and the value (None: it is left out).
@@ -74,7 +74,7 @@ WRONG: list[tuple[str, str, str, Any]] = [
 
 
 def report(check: str, found: Documents) -> list[str]:
-    """What the check of this name says; `places` is one of both kinds."""
+    """Return the findings of the check of this name; `places` is one of both kinds."""
     sentences = contract_pods.problems(check, found) if check in contract_pods.CHECKS else []
     return sentences + (policy_places.problems(check, found) if check in policy_places.POLICIES else [])
 
@@ -106,7 +106,7 @@ def another(value: Any) -> Any:
 
 
 def resolve(found: Documents, place: str) -> tuple[int, Path]:
-    """Where a place of `WRONG` is: the document's number, and the way in it."""
+    """Resolve a place of `WRONG`: the document's number, and the path in it."""
     kind, name, way = place.replace("{container}", "spec.template.spec.containers.0").split(".", 2)
     (number,) = (
         number

@@ -47,7 +47,7 @@ RUNS = "(it runs)"
 
 
 class Operator:
-    """Somebody with a clone of the repository, and what their kubectl was asked."""
+    """An operator with a clone of the repository, and a kubectl that records its calls."""
 
     def __init__(self, root: Path, scratch: Path) -> None:
         self.root = root
@@ -61,17 +61,17 @@ class Operator:
         self.revisions()
 
     def job(self, outcome: str, before: str | None = None) -> None:
-        """What becomes of the migration, and the state of a Job of its name that is there already."""
+        """Set the outcome of the migration, and the state of an existing Job of its name."""
         Path(f"{self.notes}.outcome").write_text(outcome)
         if before is not None:
             Path(f"{self.notes}.job").write_text(before)
 
     def unanswered(self, times: int) -> None:
-        """How often the cluster does not say what became of the Job."""
+        """Set how many times the cluster does not answer about the Job."""
         Path(f"{self.notes}.unanswered").write_text(f"{times}\n")
 
     def revisions(self, *known: tuple[str, int, str, str]) -> None:
-        """What the cluster keeps: component, revision, the release that it is named after, and the image's tag."""
+        """Set the revisions in the cluster: component, revision, the release in its name, and the image's tag."""
         lines = [f"{name}|{number}|{release}|r.cn/todo/todo-{name}:{tag}\n" for name, number, release, tag in known]
         Path(f"{self.notes}.revisions").write_text("".join(lines))
 
@@ -81,7 +81,7 @@ class Operator:
         return operate(action, overlay, root=self.root, **own, **environment)
 
     def asked(self) -> list[str]:
-        """All that kubectl was asked, with manifests and names shortened."""
+        """Return all calls of kubectl, with manifests and names shortened."""
         text = re.sub(r"\S*/manifests\.yaml", "M", self.notes.read_text())
         return re.sub(r"migrate-[\w-]+", "migrate-X", text).splitlines()
 
@@ -102,7 +102,7 @@ class Operator:
 
 @pytest.fixture
 def operator(tmp_path: Path) -> Iterator[Operator]:
-    """With a fresh clone."""
+    """Give an operator with a fresh clone."""
     with tree() as root:
         yield Operator(root, tmp_path)
 
@@ -199,7 +199,7 @@ def undo(name: str, revision: int) -> str:
 
 
 def changes(operator: Operator) -> list[str]:
-    """What kubectl was asked but for reading."""
+    """Return the calls of kubectl without those that only read."""
     return [line for line in operator.asked() if not line.startswith(REVISIONS)]
 
 
@@ -263,7 +263,7 @@ def test_with_one_release_there_is_nothing_to_roll_back_to(operator: Operator) -
 
 
 def releases(operator: Operator, **environment: str) -> dict[str, str]:
-    """What the pods are named after."""
+    """Return the releases in the pods' names."""
     found = pods(parse(operator.does("render", "vke", **environment).stdout))
     return {name: found[name].template["metadata"]["annotations"]["todo/release"] for name in ("api", "worker", "beat")}
 

@@ -32,7 +32,7 @@ esac
 
 
 def page(name: str) -> str:
-    """One of both."""
+    """Return one of both pages."""
     return (ROOT / "k8s" / name).read_text(encoding="utf-8")
 
 
@@ -44,7 +44,7 @@ def blocks(name: str, begins: str, ends: str) -> list[str]:
 
 
 class Reader:
-    """Somebody who types what the page says."""
+    """A reader who types the commands of the page."""
 
     def __init__(self, scratch: Path) -> None:
         self.scratch = scratch
@@ -66,7 +66,7 @@ class Reader:
         path.chmod(0o755)
 
     def types(self, block: str, *states: str) -> tuple[list[str], str]:
-        """What kubectl was asked, and what was printed."""
+        """Type a block; return the calls of kubectl, and the output."""
         (self.scratch / "notes").write_text("")
         (self.scratch / "states").write_text("\n".join(["", *states]) + "\n")
         paths = f"{self.scratch / 'bin'}:{os.environ['PATH']}"

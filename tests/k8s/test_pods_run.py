@@ -79,7 +79,7 @@ async def test_a_liveness_probe_notices_a_worker_that_hangs(run: Run) -> None:
 
 
 async def fails(container: Container, probe: Document) -> bool:
-    """Whether a probe would."""
+    """Tell whether a probe would fail."""
     return not await container.succeeds(probe)
 
 
@@ -181,7 +181,7 @@ def filled_in(authority: str) -> dict[str, Pod]:
 
 @pytest.fixture(scope="module")
 async def vke(images: None) -> AsyncIterator[tuple[Cluster, dict[str, Pod]]]:
-    """What Volcengine would provide, at the names that the manifests have for it."""
+    """Provide the servers of Volcengine, at the names that the manifests have for them."""
     authority = Authority("RDS")
     certificate, key = authority.issue(DATABASE)
     dev, found = pods(documents("dev", TAG)), filled_in(authority.pem)
@@ -242,7 +242,7 @@ async def test_on_vke_redis_may_speak_tls(vke: tuple[Cluster, dict[str, Pod]]) -
 
 
 async def ticked(worker: Container) -> bool:
-    """Whether it has heard of beat."""
+    """Tell whether the worker has had a tick from beat."""
     async with httpx.AsyncClient(trust_env=False) as client:
         answer = await client.get(f"http://{worker.address}:9000/metrics")
     return any(

@@ -1,4 +1,4 @@
-"""Pods that are stopped while they work: Kubernetes' own sequence, step by step, and nobody notices."""
+"""Pods that are stopped under load: Kubernetes' own sequence, step by step, without a failure for clients."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ async def test_an_api_pod_that_is_replaced_under_load_fails_no_request(
 
 
 class Receiver(HttpReceiver):
-    """Where webhooks lead. It knows who has a connection to it."""
+    """A receiver of webhooks that knows its connections."""
 
     def __init__(self) -> None:
         super().__init__()
         self.peers: Counter[str] = Counter()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+        """Serve one connection."""
         peer = writer.get_extra_info("peername")[0]
         self.peers[peer] += 1
         try:
@@ -83,7 +83,7 @@ class Receiver(HttpReceiver):
 
 @asynccontextmanager
 async def receiver_at(address: str) -> AsyncIterator[Receiver]:
-    """One at an address that containers reach."""
+    """Run a receiver at an address that containers reach."""
     receiver = Receiver()
     server = await asyncio.start_server(receiver.serve, address, 0)
     receiver.port = server.sockets[0].getsockname()[1]
@@ -126,5 +126,5 @@ async def test_a_worker_pod_that_is_stopped_at_work_loses_and_doubles_no_reminde
 
 
 async def said(container: Container, text: str) -> bool:
-    """Whether it has."""
+    """Tell whether the container has logged a text."""
     return text.lower() in (await container.log()).lower()

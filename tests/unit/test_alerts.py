@@ -31,7 +31,7 @@ def sections(language: str) -> list[str]:
 
 
 def checks() -> list[dict[str, Any]]:
-    """What promtool expects of which alert."""
+    """Return the expectations in promtool's tests."""
     files = (MONITORING / "prometheus" / "tests").glob("*.yml")
     return [check for path in files for test in load(path)["tests"] for check in test["alert_rule_test"]]
 

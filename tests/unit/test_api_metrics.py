@@ -1,4 +1,4 @@
-"""How requests that fail are counted."""
+"""The metrics of requests that fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from todo_api.middleware import RequestContext
 
 
 async def ask(app: ASGIApp) -> None:
-    """One request; nobody reads the answer."""
+    """Send one request and ignore the answer."""
 
     async def receive() -> Message:
         return {"type": "http.disconnect"}
@@ -34,7 +34,7 @@ def failing(error: BaseException) -> ASGIApp:
 
 
 def counted(registry: CollectorRegistry, code: str) -> float | None:
-    """How many ended like this."""
+    """Return the number of requests that ended with this code."""
     labels = {"route": "none", "method": "GET", "code": code}
     return registry.get_sample_value("todo_http_requests_total", labels)
 

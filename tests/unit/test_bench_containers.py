@@ -21,7 +21,7 @@ IMAGES = {containers.PYTHON: (280, PYTHON_LAYERS), "todo-api": (380, [*PYTHON_LA
 
 
 def docker(*command: str) -> str:
-    """What `docker` would say."""
+    """Answer in place of `docker`."""
     if "config" in command:
         return json.dumps({"services": SERVICES}) if "--format" in command else "todo-api\nredis\ntodo-api\n"
     size, layers = IMAGES[command[-1]]

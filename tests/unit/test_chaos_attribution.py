@@ -1,4 +1,4 @@
-"""What the chaos run takes for the reason of a repeat: one too few blames the product, one too many hides a fault."""
+"""The causes of repeats in the chaos run: one too few blames the product, one too many hides a fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Compose hands to our processes: every setting that .env.example tells an operator of."""
+"""The variables that Compose passes to our processes: every setting in .env.example."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMPOSE = Path(__file__).resolve().parents[2] / "compose.yaml"
 NAMES = {variable_name(concern, field) for concern in Settings.CONCERNS for field in concern.model_fields}
 EXPORTER = {variable_name(ExporterSettings, field) for field in ExporterSettings.model_fields}
 KNOWS_NO_SECRET = {"exporter"}
-"""It is handed what it needs, and not everything."""
+"""The services that get only the settings that they need."""
 
 FIXED = {
     "API_METRICS_PORT": "Prometheus asks there",
@@ -28,7 +28,7 @@ FIXED = {
     "EXPORTER_METRICS_HOST": "Prometheus asks from another container",
     "EXPORTER_TLS_ADDRESS": "nginx is where it is",
 }
-"""Those that .env cannot change, and why."""
+"""The settings that .env cannot change, with the reason."""
 
 OTHER_DEFAULTS = {
     "ENVIRONMENT": "development",
@@ -38,7 +38,7 @@ OTHER_DEFAULTS = {
     "DATABASE_PASSWORD": "todo",
     "REDIS_URL": "redis://redis:6379/0",
 }
-"""What is handed on without a value in .env, where that is something else than nothing."""
+"""The values that are passed on without a value in .env, unless empty."""
 
 
 def services() -> dict[str, dict[str, Any]]:

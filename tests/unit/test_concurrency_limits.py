@@ -1,4 +1,4 @@
-"""Who may be sent to at this moment, and who has to wait."""
+"""The concurrency limits: which receivers may get a delivery at this moment, and which have to wait."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Clock:
 
 
 def delivery(channel: str = "webhook", endpoint: str = "a") -> Delivery:
-    """One under lease."""
+    """Make a leased delivery."""
     values: dict[str, Any] = dict.fromkeys(Delivery.__dataclass_fields__, "")
     values |= {"channel": channel, "endpoint_id": endpoint, "age": timedelta(), "due_at": datetime.now(UTC)}
     return Delivery(**values)
@@ -86,7 +86,7 @@ def test_a_receiver_has_one_slot_until_it_has_answered_and_again_once_it_is_sile
 
 
 def test_while_a_channel_is_half_full_no_receiver_is_trusted() -> None:
-    """Those that answered the last time may all hang by now."""
+    """Receivers that answered the last time may all hang by now."""
     some = limits()
     for number in range(5):
         some.answered(delivery(endpoint=str(number)))

@@ -1,4 +1,4 @@
-"""Who keeps the public certificate current: what it asks for, how often, and what it hands over."""
+"""The keeper of the public certificate: its requests to the authority, their frequency, and the files for nginx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the headers of a mail, whatever a person wrote: read back by two readers of mails, and as bytes."""
+"""The headers of mails with any text of a user: read back by two mail parsers, and as bytes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ WORDS = (
 
 @cache
 def writer(sender: str) -> MailWriter:
-    """What writes the worker's mails."""
+    """Make a writer of the worker's mails."""
     return MailWriter(Links(TokenSettings(keys=TEST_KEYS)), "https://todo.example.com", sender)
 
 

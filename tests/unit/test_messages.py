@@ -1,4 +1,4 @@
-"""What the API says: whole in both languages, and in the one that was asked for."""
+"""The API's messages: complete in both languages, and answered in the requested one."""
 
 from __future__ import annotations
 

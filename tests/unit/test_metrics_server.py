@@ -1,4 +1,4 @@
-"""The metrics_server on real processes: the sum of all, whoever serves it, whatever becomes of them."""
+"""The metrics server on real processes: any of them serves the sum of all, also after others have ended."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Service:
         self.processes: list[subprocess.Popen[str]] = []
 
     def start(self) -> subprocess.Popen[str]:
-        """One more, that takes part."""
+        """Start one more process that counts."""
         process = subprocess.Popen(
             [sys.executable, "-c", PROCESS, str(self.directory), str(self.port)],
             stdin=subprocess.PIPE,
@@ -75,19 +75,19 @@ class Service:
         assert process.stdout.readline() == "done\n"
 
     def kill(self, process: subprocess.Popen[str]) -> None:
-        """It ends without a word."""
+        """Kill a process."""
         process.kill()
         process.wait()
 
     def scrape(self) -> dict[str, float]:
-        """What Prometheus finds."""
+        """Scrape; return the values."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
         samples = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in samples}
 
     def until(self, check: Callable[[dict[str, float]], bool]) -> dict[str, float]:
-        """What Prometheus finds, once it is so."""
+        """Scrape until the check holds; return the values."""
         end = time.monotonic() + 20
         while True:
             try:

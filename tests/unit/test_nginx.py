@@ -1,4 +1,4 @@
-"""What nginx answers by itself says the same as the API would: the words in its templates are those of messages.py."""
+"""nginx's own answers have the API's texts: the words in its templates are those of messages.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a PostgreSQL that was just killed says and does not say must not stop whoever works with it."""
+"""The answers of a PostgreSQL that was just killed count as an outage, and must not stop its clients."""
 
 from __future__ import annotations
 

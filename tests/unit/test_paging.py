@@ -24,7 +24,7 @@ PLACE = Place(datetime(2026, 12, 1, 1, 2, 3, 456_789, tzinfo=UTC), UUID("01a20ba
 
 
 def refusal_of(cursor: str, *, query: str = QUERY, key_is_instant: bool = True) -> tuple[Fault, ...]:
-    """What a cursor is refused with."""
+    """Return the faults with which a cursor is refused."""
     with pytest.raises(Invalid) as refusal:
         decode_cursor(query, cursor, key_is_instant=key_is_instant)
     return refusal.value.faults

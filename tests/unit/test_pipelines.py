@@ -1,4 +1,4 @@
-"""The pipelines call make targets that exist, and run nobody's action by a name that can be moved."""
+"""The pipelines call make targets that exist, and pin every third-party action by its commit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINES = (".github/workflows/ci.yml", ".gitlab-ci.yml")
 TESTS = ("tests", "stack")
-"""What `.ci/run` is asked for."""
+"""The arguments for `.ci/run`."""
 RELEASE = ("build", "sbom", "scan", "push")
 DEPLOYMENTS = {"deploy-vke": "k8s-deploy", "deploy-systemd": "ecs-deploy"}
 
@@ -23,7 +23,7 @@ def text(path: str) -> str:
 
 
 def targets() -> set[str]:
-    """What the Makefile can do."""
+    """Return the targets of the Makefile."""
     return set(re.findall(r"^([a-z0-9-]+):.*## ", text("Makefile"), re.MULTILINE))
 
 

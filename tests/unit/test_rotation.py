@@ -31,7 +31,7 @@ SECRETS = {
 
 
 def processes(keys: str) -> AccessTokens:
-    """What a process that starts with this file has."""
+    """Make the tokens of a process that starts with this file."""
     return AccessTokens(TokenSettings(keys=keys.strip()))
 
 

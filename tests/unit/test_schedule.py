@@ -28,12 +28,12 @@ AUTUMN = datetime(2026, 10, 25)  # 03:00 becomes 02:00
 
 
 def local(moment: datetime, zone: str) -> datetime:
-    """What clocks on the wall show."""
+    """Return the wall-clock time in a zone."""
     return moment.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
 
 
 def exists(wall: datetime, zone: str) -> bool:
-    """Whether clocks ever show it."""
+    """Tell whether the wall-clock time exists in a zone."""
     return local(instant(wall, ZoneInfo(zone)), zone) == wall
 
 

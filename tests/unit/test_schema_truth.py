@@ -1,4 +1,4 @@
-"""What the schemas of the notifications' routes say is what is read: no more, and no less."""
+"""The schemas of the notifications' routes match the accepted input: no more, and no less."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATTERN = str(URL.json_schema()["pattern"])
 
 
 def leads_somewhere(url: str) -> bool:
-    """Whether there is such a port, and such an address in its brackets."""
+    """Tell whether a URL's port, and its address in brackets, are valid."""
     try:
         return urlsplit(url).port != 0
     except ValueError:

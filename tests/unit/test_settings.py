@@ -59,7 +59,7 @@ def secrets_directory(tmp_path: Path) -> Path:
 
 
 def production(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
-    """What a process in production says when it refuses to start; "" if it starts."""
+    """Return the error with which a process in production refuses to start; "" if it starts."""
     for name, value in {
         "ENVIRONMENT": "production",
         "TOKEN_KEYS": GOOD_KEY,
@@ -363,7 +363,7 @@ def test_origins_are_a_list() -> None:
 def parsed_by_asyncpg(
     url: str,
 ) -> tuple[list[tuple[str, int]] | list[str], asyncpg.connect_utils._ConnectionParameters]:
-    """What the driver makes of a URL."""
+    """Return a URL as asyncpg parses it."""
     hosts, parameters = asyncpg.connect_utils._parse_connect_dsn_and_args(
         dsn=url, host=None, port=None, user=None, password=None, passfile=None, database=None, ssl=None, service=None,
         servicefile=None, direct_tls=None, server_settings=None, target_session_attrs=None, krbsrvname=None,

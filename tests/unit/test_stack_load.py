@@ -96,7 +96,7 @@ class _Server:
         self.enough = asyncio.Event()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+        """Serve one connection."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
         found = re.search(r"last-event-id: (\d+)", head)
         self.resumed.append(found[1] if found else None)

@@ -146,7 +146,7 @@ class _Channel:
 
 
 class _Outcomes:
-    """What would be settled."""
+    """Collects outcomes instead of writing them."""
 
     def __init__(self) -> None:
         self.all: list[Outcome] = []
@@ -156,7 +156,7 @@ class _Outcomes:
 
 
 async def outcome_of(error: Exception | None, *, attempts: int = 1, age: timedelta = timedelta()) -> Outcome:
-    """How an attempt ends; what is drawn is always the longest time."""
+    """Return the outcome of an attempt; the random wait is always the longest."""
     channel, outcomes, settings = _Channel(error), _Outcomes(), WorkerSettings()
     values: dict[str, Any] = dict.fromkeys(Delivery.__dataclass_fields__, "")
     values |= {"channel": "inbox", "attempts": attempts, "age": age, "wanted": True, "fence": 7}
