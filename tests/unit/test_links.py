@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -106,12 +107,35 @@ def test_keys_rotate() -> None:
         {"aud": "verify-email", "sub": str(SOMEBODY), "exp": None},
         {"aud": ["other"], "sub": str(SOMEBODY), "exp": 4_102_444_800},
         {"sub": str(SOMEBODY), "exp": 4_102_444_800},
+        {"aud": "verify-email", "sub": str(SOMEBODY), "exp": math.inf},
+        {"aud": "verify-email", "sub": str(SOMEBODY), "exp": True},
+        {"aud": "verify-email", "sub": [str(SOMEBODY)], "exp": 4_102_444_800},
+        {"aud": "verify-email", "sub": str(SOMEBODY), "exp": 4_102_444_800, "iat": math.inf},
     ],
 )
 def test_a_token_that_lacks_something_is_no_link(claims: dict[str, object]) -> None:
     token = jwt.encode(claims, OLD.partition(":")[2], "HS256", headers={"kid": "old"})
     with pytest.raises(InvalidLink):
         links().read_verify_email(token)
+
+
+@pytest.mark.parametrize("address", [5, None, ["x"], {"a": 1}])
+def test_an_unsubscription_names_its_address_as_text(address: object) -> None:
+    claims = {"aud": "unsubscribe", "sub": str(SOMEBODY), "adr": address}
+    token = jwt.encode(claims, OLD.partition(":")[2], "HS256", headers={"kid": "old"})
+    with pytest.raises(InvalidLink):
+        links().read_unsubscribe(token)
+
+
+@pytest.mark.parametrize("token", [VERIFY, UNSUBSCRIBE])
+def test_a_link_has_one_spelling_and_no_extensions(token: str) -> None:
+    read = links().read_verify_email if token == VERIFY else links().read_unsubscribe
+    critical = jwt.encode(
+        jwt.get_unverified_claims(token), OLD.partition(":")[2], "HS256", headers={"kid": "old", "crit": ["exp"]}
+    )
+    for spelling in (f"{token}#", f"{token}=", f"{token}{'#' * 100_000}", critical):
+        with pytest.raises(InvalidLink):
+            read(spelling)
 
 
 @given(st.text())

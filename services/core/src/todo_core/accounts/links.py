@@ -8,22 +8,20 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Annotated, Literal, TypeVar
 from uuid import UUID
 
-from jose import JWTError, jwt
+from pydantic import BaseModel, ConfigDict, Field
 
 from todo_core import clock
 from todo_core.accounts.service import email_key
+from todo_core.accounts.signing import KeyRing
 from todo_core.errors import AppError
 from todo_core.settings import TokenSettings
 
 VERIFICATION_LIFETIME = timedelta(days=3)
 VERIFY_EMAIL_PATH = "/verify-email"
 UNSUBSCRIBE_PATH = "/unsubscribe"
-
-_ALGORITHM = "HS256"
-_OPTIONS = {"require_aud": True, "require_sub": True, "verify_exp": False}  # expiry is by our own clock
 
 Audience = Literal["verify-email", "unsubscribe"]
 
@@ -32,6 +30,25 @@ class InvalidLink(AppError):
     """It has expired, it is damaged, it was made for something else, or not by us."""
 
     code = "invalid_link"
+
+
+class _Link(BaseModel):
+    """What every link says."""
+
+    model_config = ConfigDict(strict=True)
+
+    sub: Annotated[UUID, Field(strict=False)]  # JSON has no UUIDs
+
+
+class _Verification(_Link):
+    exp: int = Field(ge=0, lt=2**53)
+
+
+class _Unsubscription(_Link):
+    adr: str
+
+
+_L = TypeVar("_L", bound=_Link)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +69,7 @@ class Links:
     """Makes and reads the links' tokens. The first key signs, all of them verify."""
 
     def __init__(self, settings: TokenSettings) -> None:
-        self._keys = settings.key_ring
-        self._signing_key_id = next(iter(self._keys))
+        self._keys = KeyRing(settings)
 
     def verify_email(self, verification_id: UUID | str) -> str:
         """The path and query, to follow PUBLIC_URL, that settle an `EmailVerification`; good for some days."""
@@ -73,14 +89,10 @@ class Links:
         Raises:
             InvalidLink: it is no such token, or it has expired.
         """
-        claims = self._verify("verify-email", token)
-        try:
-            verification_id, expires_at = UUID(claims["sub"]), float(claims["exp"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidLink from error
-        if expires_at <= clock.now().timestamp():
+        link = self._verify("verify-email", token, _Verification)
+        if link.exp <= clock.now().timestamp():
             raise InvalidLink
-        return verification_id
+        return link.sub
 
     def read_unsubscribe(self, token: str) -> Unsubscription:
         """Whose mails the token ends.
@@ -88,27 +100,14 @@ class Links:
         Raises:
             InvalidLink: it is no such token.
         """
-        claims = self._verify("unsubscribe", token)
-        try:
-            return Unsubscription(UUID(claims["sub"]), str(claims["adr"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InvalidLink from error
+        link = self._verify("unsubscribe", token, _Unsubscription)
+        return Unsubscription(link.sub, link.adr)
 
     def _sign(self, audience: Audience, **claims: object) -> str:
-        issued_at = int(clock.now().timestamp())
-        token: str = jwt.encode(
-            {"aud": audience, "iat": issued_at, **claims},
-            self._keys[self._signing_key_id],
-            _ALGORITHM,
-            headers={"kid": self._signing_key_id},
-        )
-        return token
+        return self._keys.sign({"aud": audience, "iat": int(clock.now().timestamp()), **claims})
 
-    def _verify(self, audience: Audience, token: str) -> dict[str, Any]:
+    def _verify(self, audience: Audience, token: str, says: type[_L]) -> _L:
         try:
-            key = self._keys[jwt.get_unverified_header(token)["kid"]]
-            # The algorithm is pinned, or a token could choose its own (CVE-2024-33663).
-            claims: dict[str, Any] = jwt.decode(token, key, [_ALGORITHM], _OPTIONS, audience=audience)
-        except (JWTError, KeyError, TypeError, ValueError) as error:
+            return says.model_validate(self._keys.read(token, audience=audience))
+        except ValueError as error:
             raise InvalidLink from error
-        return claims
