@@ -20,6 +20,8 @@ from todo_core.errors import Unavailable
 from todo_core.settings import DatabaseSettings
 from todo_core.urls import with_password
 
+_MARGIN_SECONDS = 0.5
+
 NAMING_CONVENTION = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -98,12 +100,35 @@ def dsn(settings: DatabaseSettings) -> str:
     return with_password(settings.url, settings.password)
 
 
+def deadline_seconds(settings: DatabaseSettings) -> float:
+    """How long a statement is waited for: a little longer than PostgreSQL's own limit, whose word is the better one."""
+    return settings.statement_timeout_ms / 1_000 + _MARGIN_SECONDS
+
+
+class _Connection(asyncpg.Connection):  # type: ignore[misc]
+    """Ends itself when a statement is given up: by its deadline, or because its caller was cancelled.
+
+    asyncpg would ask the server, over another connection, to cancel the statement, and keep this one until the server
+    has said that it did: a server that hangs never does.
+    """
+
+    def _cancel_current_command(self, *_: object) -> None:
+        self._loop.call_soon(self.terminate)
+
+
 async def connect(settings: DatabaseSettings, *, server_settings: dict[str, str] | None = None) -> asyncpg.Connection:
-    """One connection, with the limits of `settings` or those given instead."""
+    """One connection, with the limits of `settings` or those given instead.
+
+    Each statement, BEGIN and COMMIT included, has a deadline on this side too, a little after PostgreSQL's own
+    (`statement_timeout`): a server that hangs does not keep its time.
+    """
+    limits = server_settings if server_settings is not None else _limits(settings)
     return await asyncpg.connect(
         dsn(settings),
         timeout=settings.connect_timeout_seconds,
-        server_settings=server_settings if server_settings is not None else _limits(settings),
+        command_timeout=int(limits["statement_timeout"]) / 1_000 + _MARGIN_SECONDS,
+        server_settings=limits,
+        connection_class=_Connection,
     )
 
 
@@ -200,8 +225,8 @@ class StatementPool:
         try:
             rows: list[asyncpg.Record] = await connection.fetch(statement, *parameters)
             return rows
-        except asyncio.CancelledError:
-            # Whoever asked gave up. The server may have stopped answering: the next one gets another connection.
+        except (asyncio.CancelledError, TimeoutError):
+            # The server may have stopped answering: the next one gets another connection.
             connection.terminate()
             raise
         finally:

@@ -8,7 +8,7 @@ from aiohttp.abc import AbstractResolver
 from todo_core import redis_client
 from todo_core.accounts.links import Links
 from todo_core.accounts.verification_mails import VerificationMails
-from todo_core.database import StatementPool
+from todo_core.database import StatementPool, deadline_seconds
 from todo_core.inbox.repository import Inboxes
 from todo_core.reminders.dispatch import Dispatch
 from todo_core.settings import Settings
@@ -87,10 +87,8 @@ def assemble(
         worker,
         metrics,
         peers=peers,
-        # More than the server's own limit, and what comes before a statement begins.
-        statement_seconds=database.statement_timeout_ms / 1_000
-        + database.pool_timeout_seconds
-        + database.connect_timeout_seconds,
+        # What comes before a statement begins counts too.
+        statement_seconds=deadline_seconds(database) + database.pool_timeout_seconds + database.connect_timeout_seconds,
         crash_points=crash_points,
     )
     verification = Verification(VerificationMails(statements), mailer, writer, metrics, worker.send_seconds)
