@@ -23,6 +23,7 @@ from dev.servers import EmbeddedPostgres, EmbeddedValkey, throwaway_servers
 
 ROOT = Path(__file__).resolve().parent.parent
 API = "todo_api.main:create_app"
+PROTOCOL = "todo_api.protocol:BoundedHttp"
 CONNECTIONS = 5
 """What each server may open to PostgreSQL for lists: the API's own default."""
 
@@ -148,7 +149,8 @@ class Stack:
         command = [
             *(sys.executable, "-m", "uvicorn", application, "--factory"),
             *("--host", HOST, "--port", str(port)),
-            *("--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"),
+            *("--loop", "uvloop", "--http", PROTOCOL if application == API else "httptools"),
+            *("--no-access-log", "--log-level", "warning"),
         ]
         with log.open("wb") as output:
             process = subprocess.Popen(

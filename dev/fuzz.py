@@ -41,7 +41,7 @@ def running_api(directory: Path, **settings: str) -> Iterator[str]:
         subprocess.run([BIN / "todo-admin", "migrate"], env={**os.environ, **environment}, check=True)
         port = free_port()
         command = [sys.executable, "-m", "uvicorn", "todo_api.main:create_app", "--factory", "--host", HOST]
-        command += ["--port", str(port), "--no-access-log"]
+        command += ["--port", str(port), "--no-access-log", "--http", "todo_api.protocol:BoundedHttp"]
         log = directory / "api.log"
         api = spawn(command, cwd=Path.cwd(), log=log, **environment)
         try:

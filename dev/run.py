@@ -43,6 +43,7 @@ def programs(host: str, port: int, mail: Path, mail_port: int) -> list[Program]:
     """Return what runs on top of the servers, in the order of starting."""
     python = [sys.executable, "-m"]
     api = [*python, "uvicorn", "todo_api.main:create_app", "--factory", "--host", host, "--port", str(port)]
+    api += ["--http", "todo_api.protocol:BoundedHttp", "--no-server-header"]
     api += ["--no-access-log", "--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "10"]
     celery = [*python, "celery", "--quiet", "--app", "todo_worker.app"]
     worker = [*celery, "worker", "--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]

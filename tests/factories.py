@@ -16,6 +16,7 @@ from fastapi import FastAPI
 
 from todo_api.dependencies import Process
 from todo_api.main import create_app
+from todo_api.protocol import BoundedHttp
 from todo_core.settings import Settings
 
 PASSWORD = "correct horse battery"
@@ -149,7 +150,9 @@ async def running_api(settings: Settings) -> AsyncIterator[Api]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-        server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="on"))
+        server = _Server(
+            uvicorn.Config(app, log_config=None, access_log=False, lifespan="on", http=BoundedHttp, server_header=False)
+        )
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
             if serving.done():

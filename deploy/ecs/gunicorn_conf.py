@@ -1,8 +1,9 @@
-"""Gunicorn's settings that no flag can give: a worker that loses no request when it is stopped."""
+"""Gunicorn's settings that no flag can give: a worker that loses no request when it stops, and bounds what comes."""
 
 import asyncio
 import socket
 import sys
+from typing import ClassVar
 
 from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 from uvicorn.server import Server
@@ -30,7 +31,9 @@ class DrainingServer(Server):
 
 
 class DrainingWorker(UvicornWorker):  # type: ignore[misc]
-    """Uvicorn's worker for Gunicorn, with that server."""
+    """Uvicorn's worker for Gunicorn, with that server and the API's bounds on a request; it does not name itself."""
+
+    CONFIG_KWARGS: ClassVar = {"loop": "auto", "http": "todo_api.protocol:BoundedHttp", "server_header": False}
 
     async def _serve(self) -> None:
         self.config.app = self.wsgi

@@ -18,7 +18,8 @@ from dev.processes import free_port
 from tests.conftest import TEST_KEYS
 
 SERVERS = {
-    "uvicorn": ["-m", "uvicorn", "todo_api.main:create_app", "--factory", "--no-access-log", "--port", "{port}"],
+    "uvicorn": ["-m", "uvicorn", "todo_api.main:create_app", "--factory", "--no-access-log", "--port", "{port}",
+                "--http", "todo_api.protocol:BoundedHttp", "--no-server-header"],
     "gunicorn": ["-m", "gunicorn", "todo_api.main:create_app()", "-k", "uvicorn_worker.UvicornWorker",
                  "--bind", "127.0.0.1:{port}", "--graceful-timeout", "20", "--no-control-socket"],
 }  # fmt: skip

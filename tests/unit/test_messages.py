@@ -24,6 +24,8 @@ PARAMS: dict[str, object] = {
     "ge": 1,
     "le": 100,
     "most": 10,
+    "bytes": 32_768,
+    "fields": 100,
 }
 
 

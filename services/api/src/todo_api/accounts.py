@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Form, Request, Response
+from fastapi import APIRouter, Form, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from todo_api.dependencies import Accounts, CurrentUser, Passwords, ProcessDep
@@ -133,14 +133,13 @@ async def register(
 
 @router.post("/token", name="token", summary="Sign in, or refresh", responses=problems(400, 413, 415, 429))
 async def token(
-    form: Annotated[TokenForm, Form()], accounts: Accounts, passwords: Passwords, response: Response
+    form: Annotated[TokenForm, Form()], accounts: Accounts, passwords: Passwords
 ) -> TokenAnswer:
     """OAuth2 password flow: `username` is the username or the e-mail address.
 
     With `grant_type=refresh_token`, a refresh token is exchanged for a new pair. It is good for one exchange; when it
     comes a second time, its whole session ends.
     """
-    response.headers["Cache-Control"] = "no-store"  # RFC 6749, section 5.1
     if form.grant_type == "refresh_token":
         if not form.refresh_token:
             raise TokenRequestInvalid(Fault("refresh_token", "required"))

@@ -20,8 +20,8 @@ def encode_page(page: Page) -> bytes:
 
 
 def page_answer(body: bytes) -> Response:
-    """An encoded page."""
-    return Response(body, media_type="application/json", headers={"Cache-Control": _PRIVATE})
+    """An encoded page: it has no ETag, so that `Route` says `no-store`."""
+    return Response(body, media_type="application/json")
 
 
 def todo_answer(todo: asyncpg.Record, *, status: int = 200, location: str | None = None) -> Response:

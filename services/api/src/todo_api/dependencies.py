@@ -118,23 +118,38 @@ async def get_session(process: ProcessDep) -> AsyncIterator[AsyncSession]:
 SessionDep = Annotated[AsyncSession, Depends(get_session, scope="function")]
 
 
-class _Bearer(OAuth2PasswordBearer):
+class Bearer(OAuth2PasswordBearer):
     """Reads and verifies the access token. No database: each statement checks the account itself."""
 
     async def __call__(self, request: Request) -> Principal:  # type: ignore[override]
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise Unauthenticated
-        process: Process = request.app.state.process
-        principal = process.access_tokens.verify(token)
-        request.state.user_id = str(principal.id)
-        return principal
+        return _principal(request)
+
+
+def _principal(request: Request) -> Principal:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated
+    process: Process = request.app.state.process
+    principal = process.access_tokens.verify(token)
+    request.state.user_id = str(principal.id)
+    return principal
+
+
+async def check_signed_in(request: Request) -> None:
+    """Verify the access token, and that its account still stands behind it.
+
+    Raises:
+        Unauthenticated: there is no token, it is not valid, or it was ended; or the account is gone.
+    """
+    process: Process = request.app.state.process
+    if await process.account_reads.list_version(_principal(request)) is None:
+        raise Unauthenticated
 
 
 CurrentUser = Annotated[
     Principal,
     Depends(
-        _Bearer(
+        Bearer(
             tokenUrl="token",
             refreshUrl="token",
             scheme_name="Account",

@@ -53,7 +53,7 @@ async def readyz(process: ProcessDep, request: Request) -> Response:
         return problem(request.scope, "not_ready", checks=checks, headers={"Retry-After": "2"})
     down = [name for name, verdict in checks.items() if verdict != "ok"]
     answer = Ready(status="degraded" if down else "ok", checks=checks, down=down)
-    return JSONResponse(answer.model_dump(), headers={"Cache-Control": "no-store"})
+    return JSONResponse(answer.model_dump())
 
 
 async def _database(process: Process) -> str:

@@ -118,6 +118,19 @@ PROBLEMS: Mapping[str, Problem] = {
         ("The body is too large", "A request body may have at most {limit} bytes."),
         ("请求体过大", "请求体最多 {limit} 字节。"),
     ),
+    "request_timeout": Problem(
+        408,
+        ("The request took too long to arrive", "Send it again, in one go."),
+        ("请求传输超时", "请重新完整发送该请求。"),
+    ),
+    "headers_too_large": Problem(
+        431,
+        (
+            "The headers are too large",
+            "The address and the headers may have at most {bytes} bytes, in {fields} headers.",
+        ),
+        ("请求头过大", "地址和请求头合计最多 {bytes} 字节，请求头最多 {fields} 个。"),
+    ),
     "unsupported_media_type": Problem(
         415,
         ("This content type is not read here", "Send the body as {expected}."),

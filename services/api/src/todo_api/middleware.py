@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from todo_api.problems import internal_error, problem, unavailable
+from todo_api.problems import BodyTooLarge, internal_error, problem, unavailable
 from todo_core.database import is_outage
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 _DRAIN_BYTES = 16 * 1024 * 1024
 _DRAIN_SECONDS = 10.0
+BODY_SECONDS = 60.0
+"""From the end of the headers to the end of the body."""
 _PROBES = ("/livez", "/readyz")
 
 _log = structlog.get_logger("todo_api.requests")
@@ -108,7 +110,10 @@ def _request_id(scope: Scope) -> str:
 
 
 class BodyLimit:
-    """Reads a request's body up to a limit before the application sees the request; beyond it answers 413.
+    """Reads a request's body, up to a limit, before the application sees the request.
+
+    Beyond it, the application gets `BodyTooLarge` in the request's state in place of a body: whether to say that, or
+    that the caller is not signed in, is for the operation to decide. A body that takes too long is answered with 408.
 
     A server that answers and closes at once breaks the connection of a client that is still sending, and the client
     never reads why. So the rest is read first and thrown away, up to a bound.
@@ -127,21 +132,15 @@ class BodyLimit:
         if declared == 0:
             await self._app(scope, receive, send)
             return
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > self._limit or (declared is not None and declared > self._limit):
-                await self._refuse(scope, receive, send, done=not message.get("more_body", False), size=size)
-                return
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                break
-        body: bytes | None = b"".join(chunks)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await self._read(scope, receive, declared)
+        except TimeoutError:
+            answer = problem(scope, "request_timeout", headers={"Connection": "close"})
+            await answer(scope, receive, send)
+            return
+        except _Gone:
+            return
 
         async def replay() -> Message:
             nonlocal body
@@ -153,19 +152,40 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send, *, done: bool, size: int) -> None:
-        try:
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                while not done and size < _DRAIN_BYTES:
-                    message = await receive()
-                    size += len(message.get("body", b""))
-                    done = message["type"] == "http.disconnect" or not message.get("more_body", False)
-        except TimeoutError:
-            pass
-        answer = problem(
-            scope, "body_too_large", params={"limit": self._limit}, headers={} if done else {"Connection": "close"}
-        )
-        await answer(scope, receive, send)
+    async def _read(self, scope: Scope, receive: Receive, declared: int | None) -> bytes | None:
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise _Gone
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            done = not message.get("more_body", False)
+            if size > self._limit or (declared is not None and declared > self._limit):
+                done = await _drain(receive, done=done, size=size)
+                scope["state"]["refusal"] = BodyTooLarge(self._limit, is_drained=done)
+                return b""
+            chunks.append(chunk)
+            if done:
+                return b"".join(chunks)
+
+
+class _Gone(Exception):
+    """The client went away before its request was whole."""
+
+
+async def _drain(receive: Receive, *, done: bool, size: int) -> bool:
+    """Read on and throw away, up to a bound; whether the end was reached."""
+    try:
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while not done and size < _DRAIN_BYTES:
+                message = await receive()
+                size += len(message.get("body", b""))
+                done = message["type"] == "http.disconnect" or not message.get("more_body", False)
+    except TimeoutError:
+        pass
+    return done
 
 
 def _declared_length(scope: Scope) -> int | None:

@@ -124,8 +124,4 @@ async def mark_read(
 
 
 def _answer(content: dict[str, object] | asyncpg.Record) -> Response:
-    return Response(
-        orjson.dumps(content, option=orjson.OPT_UTC_Z),
-        media_type="application/json",
-        headers={"Cache-Control": "private, no-cache"},
-    )
+    return Response(orjson.dumps(content, option=orjson.OPT_UTC_Z), media_type="application/json")

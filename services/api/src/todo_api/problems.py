@@ -66,6 +66,18 @@ class UnsupportedMediaType(AppError):
         self.expected = expected
 
 
+class BodyTooLarge(AppError):
+    """The body has more bytes than `BodyLimit` reads."""
+
+    code = "body_too_large"
+
+    def __init__(self, limit: int, *, is_drained: bool) -> None:
+        super().__init__()
+        self.limit = limit
+        self.is_drained = is_drained
+        """Whether the body was read to its end: else the connection cannot be used again."""
+
+
 class TooManyRequests(AppError):
     """This address has tried too often."""
 
@@ -161,6 +173,10 @@ async def _on_app_error(request: Request, error: Exception) -> Response:
     if isinstance(error, UnsupportedMediaType):
         params["expected"] = error.expected
         headers[_ACCEPTS.get(request.method, "Accept")] = error.expected
+    if isinstance(error, BodyTooLarge):
+        params["limit"] = error.limit
+        if not error.is_drained:
+            headers["Connection"] = "close"
     if PROBLEMS[error.code].status == HTTPStatus.UNAUTHORIZED:
         sent = "authorization" in request.headers
         # RFC 6750, section 3: no error code when no credentials came.

@@ -8,32 +8,62 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.params import Form
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from todo_api.dependencies import Bearer, check_signed_in
 from todo_api.problems import UnsupportedMediaType
+from todo_core.errors import AppError, Unauthenticated, Unavailable
 
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
 
 
+_Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
 class Route(APIRoute):
-    """Refuses a body of another content type with 415, before anything looks at it."""
+    """An operation: it reads only the content type that it says, and asks who is calling before it says anything else.
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, behind the check where the operation takes a body."""
+    Its answers are not stored by anybody, where they do not say otherwise.
+    """
+
+    @property
+    def needs_sign_in(self) -> bool:
+        """Whether it asks for an access token."""
+        return any(isinstance(dependency.call, Bearer) for dependency in self.dependant.dependencies)
+
+    def get_route_handler(self) -> _Handler:
+        """FastAPI's handler, and these rules around it."""
         handle = super().get_route_handler()
-        if self.body_field is None:
-            return handle
-        expected = _FORM if isinstance(self.body_field.field_info, Form) else _JSON
+        field = self.body_field
+        expected = None if field is None else _FORM if isinstance(field.field_info, Form) else _JSON
+        needs_sign_in = self.needs_sign_in
 
-        async def check_then_handle(request: Request) -> Response:
-            sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-            if sent != expected and (sent or has_body):
-                raise UnsupportedMediaType(expected)
-            return await handle(request)
+        async def handle_by_the_rules(request: Request) -> Response:
+            try:
+                if (refusal := request.scope["state"].get("refusal")) is not None:
+                    raise refusal
+                if expected is not None:
+                    _check_content_type(request, expected)
+                response = await handle(request)
+            except (AppError, HTTPException, RequestValidationError) as error:
+                # FastAPI looks at the body first, and a token alone does not tell whether its account is still there.
+                # Only this way out asks the database: each statement of the way through does so by itself.
+                if needs_sign_in and not isinstance(error, (Unauthenticated, Unavailable)):
+                    await check_signed_in(request)
+                raise
+            response.headers.setdefault("Cache-Control", "no-store")
+            return response
 
-        return check_then_handle
+        return handle_by_the_rules
+
+
+def _check_content_type(request: Request, expected: str) -> None:
+    sent = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    if sent != expected and (sent or has_body):
+        raise UnsupportedMediaType(expected)
 
 
 _Q = TypeVar("_Q", bound=BaseModel)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from pydantic.types import JsonValue
 
@@ -88,11 +88,8 @@ async def list_webhooks(user: CurrentUser, webhooks: Webhooks) -> WebhookList:
     summary="Add a webhook",
     responses={**problems(401, 413, 415, 422), 409: problem_answer("too_many_webhooks")},
 )
-async def create_webhook(
-    body: WebhookCreate, user: CurrentUser, webhooks: Webhooks, response: Response
-) -> WebhookWithSecret:
+async def create_webhook(body: WebhookCreate, user: CurrentUser, webhooks: Webhooks) -> WebhookWithSecret:
     """The answer holds its secret, which is not shown again: requests are signed with it."""
-    response.headers["Cache-Control"] = "no-store"
     return WebhookWithSecret.model_validate(await webhooks.add(user, body.url))
 
 
@@ -109,11 +106,8 @@ async def update_webhook(
     summary="Give a webhook a new secret",
     responses={**problems(401, 422), **_NOT_FOUND},
 )
-async def rotate_secret(
-    webhook_id: WebhookId, user: CurrentUser, webhooks: Webhooks, response: Response
-) -> WebhookWithSecret:
+async def rotate_secret(webhook_id: WebhookId, user: CurrentUser, webhooks: Webhooks) -> WebhookWithSecret:
     """The one before signs as well for a day, so that the receiver can be changed without missing a request."""
-    response.headers["Cache-Control"] = "no-store"
     return WebhookWithSecret.model_validate(await webhooks.rotate_secret(user, webhook_id))
 
 
