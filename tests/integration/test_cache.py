@@ -62,6 +62,14 @@ async def test_a_process_keeps_the_lists_that_it_sent_within_its_bytes(
         assert await redis.dbsize() == 1, "a page too large to keep comes from Redis"
 
 
+async def test_empty_pages_count_with_what_is_kept_beside_them(run_api: RunApi) -> None:
+    api = await run_api(CacheSettings(local_bytes=10_000))
+    lin = await api.person()
+    for day in range(1, 29):
+        await lin.list(due_before=f"2026-01-{day:02}T00:00:00Z")
+    assert 10 < len(api.process.lists._sent) < 20  # of 32 bytes and a key each
+
+
 async def test_each_page_and_filter_is_kept_by_itself(api: Api, redis_url: str) -> None:
     lin = await api.person()
     for number in range(3):
