@@ -43,7 +43,7 @@ def machine_lines(facts: dict[str, str], libraries: Sequence[str] = LIBRARIES) -
     versions = ", ".join(f"{name} {facts[name]}" for name in libraries)
     lines = [f"{facts['date']}  {facts['cpu']}  {facts['python']}  PostgreSQL {facts['postgresql']}", versions]
     if float(facts["load"]) > BUSY:
-        # CPU time is not wall time, but whoever shares the caches and interrupts the processes still adds to it.
+        # CPU time is not wall time, but other processes that share the caches and interrupt these still add to it.
         lines.append(f"The machine is busy (load {facts['load']}): expect the spread to be wide and the ratios coarse.")
     return "\n".join(lines)
 
@@ -80,7 +80,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def as_json(samples: dict[str, list[Sample]], ratios: Sequence[Ratio]) -> dict[str, object]:
-    """Every sample, so that somebody else can do other arithmetic."""
+    """Write every sample, so that others can evaluate them differently."""
     return {
         "samples": samples,
         "ratios": [

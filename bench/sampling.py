@@ -96,7 +96,7 @@ class Ratio:
     name: str
     values: tuple[float, ...]
     bound: float | None
-    """None: for context, promised by nobody."""
+    """None: for context, without a bound."""
 
     @classmethod
     def of(cls, name: str, over: Sequence[float], under: Sequence[float], bound: float | None) -> "Ratio":

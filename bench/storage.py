@@ -1,4 +1,4 @@
-"""What a person's rows take on disk, and what the hourly purge costs that looks for those that nobody needs."""
+"""The size of an account's rows on disk, and the cost of the hourly purge."""
 
 from statistics import median
 from time import perf_counter

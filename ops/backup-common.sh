@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What backup.sh and restore.sh share. Both run in a container of the postgres image. The database is that of
+# Functions that backup.sh and restore.sh share. Both run in a container of the postgres image. The database is that of
 # DATABASE_URL, or of libpq's own variables, which win: PGHOST, PGPORT, PGUSER, PGDATABASE, PGSSLMODE, PGSSLROOTCERT, and
 # PGPASSWORD, for which a file /run/secrets/database_password does as well.
 
@@ -62,7 +62,7 @@ psql_quietly() {
     psql --no-psqlrc --quiet --tuples-only --no-align --field-separator=$'\t' --set=ON_ERROR_STOP=1 "$@"
 }
 
-# What a backup's own message says of an error that came in several lines.
+# Prints an error of several lines as one line, for a backup's own message.
 one_line() {
     tr '\n\t' '  ' <"$1" | sed 's/  */ /g; s/ $//'
 }
@@ -100,7 +100,7 @@ taken_at() {
     date --utc --date="${stamp:0:4}-${stamp:4:2}-${stamp:6:2} ${stamp:9:2}:${stamp:11:2}:${stamp:13:2}" +%s
 }
 
-# Ends with a sentence unless dump and manifest are byte for byte what was written.
+# Fails with a sentence unless the checksums of dump and manifest match.
 check_whole() {
     local name=$1 report
     [ -f "$BACKUP_DIR/$name.dump" ] || fail "there is no backup $name."

@@ -35,7 +35,7 @@ locked=
 clean_up() {
     [ ${#children[@]} = 0 ] || kill "${children[@]}" 2>/dev/null || true
     [ -z "$scratch" ] || rm -rf "$scratch"
-    # Only who has the lock may do so: it is nobody else's that is removed.
+    # Only with the lock, so that no other process's files are removed.
     [ -z "$locked" ] || rm -f "$BACKUP_DIR"/.todo-*.partial
 }
 
@@ -71,7 +71,7 @@ back_up() {
         "$(grep --count --invert-match '^#' "$BACKUP_DIR/$name.manifest" || true)"
 }
 
-# What crashed runs left: files under temporary names, and companions of a dump that never got its name.
+# Removes what crashed runs left: files under temporary names, and companions of a dump that never got its name.
 sweep() {
     local companion
     rm -f "$BACKUP_DIR"/.todo-*.partial
@@ -106,7 +106,7 @@ open_snapshot() {
 }
 
 ask() {
-    # A session that is gone says why on its standard error; that its pipe is closed interests nobody.
+    # A session that has ended gives the reason on its standard error; the closed pipe is not reported.
     (trap '' PIPE && printf '%s\n' "$@" >&3) 2>/dev/null || fail "PostgreSQL does not answer as it should: $(one_line "$scratch/errors")"
 }
 
@@ -134,7 +134,7 @@ manifest() {
     cat "$scratch/tables" >>"$partial"
 }
 
-# On disk first, then by their names, the dump last: what has a name is whole, whenever the power goes.
+# Syncs the files to disk, then renames them, the dump last: a file with its final name is complete after any crash.
 publish() {
     local partial=$BACKUP_DIR/.$1
     (cd "$BACKUP_DIR" && sha256sum ".$1.dump.partial" ".$1.manifest.partial") |
@@ -149,12 +149,12 @@ publish() {
     sync "$BACKUP_DIR"
 }
 
-# Removes what is too old. It runs after a backup only, so there is always a good one, and that one stays.
+# Removes backups that are too old. It runs only after a backup, so the newest one is good and stays.
 retire() {
     local name oldest
     oldest=todo-$(date --utc --date="-$KEEP_DAYS days" +%Y%m%dT%H%M%SZ)
     backups | tail --lines=+2 | while read -r name; do
-        # The dump goes first: what is left of the others, should this be interrupted, is swept away.
+        # The dump goes first: if this is interrupted, `sweep` removes the other files.
         if [[ $name < $oldest ]]; then
             rm -f "$BACKUP_DIR/$name.dump" "$BACKUP_DIR/$name.dump.sha256" "$BACKUP_DIR/$name.manifest" \
                 "$BACKUP_DIR/$name.to-upload"
@@ -162,7 +162,7 @@ retire() {
     done
 }
 
-# What is still to be taken away, the oldest first; of a backup the dump last, as above.
+# Uploads the backups that are not uploaded yet, the oldest first; of each backup the dump last, as above.
 upload() {
     [ -n "$UPLOAD" ] || return 0
     local marker name path
@@ -180,8 +180,8 @@ upload() {
 
 # ---- Again and again -------------------------------------------------------------------------------------------------
 
-# A round is a process of its own, so that its failure is an exit status. After one that failed the heartbeat stops until
-# one succeeds, and the health check says so.
+# Each round is a separate process, so that its failure is an exit status. After a failed round the heartbeat stops
+# until one succeeds, and the health check fails.
 serve() {
     local well=yes due=0
     round='' pause=''
@@ -223,7 +223,7 @@ next_due() {
     if [ -n "$newest" ]; then echo $(($(taken_at "$newest") + EVERY)); else echo 0; fi
 }
 
-# A backup if one is due; if not, only what is still to be uploaded. The heart goes on meanwhile.
+# Makes a backup if one is due; if not, only uploads the missing ones. The heartbeat goes on meanwhile.
 round_of_service() {
     local what=once ended status
     if [ "$(date +%s)" -lt "$(next_due)" ]; then what=upload; fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# make backup, make backups, make restore: the programs of the service `backup`, and what stands still around a restore.
+# make backup, make backups, make restore: run the service `backup`; a restore stops the services that write meanwhile.
 #
 #   backups.sh make              make a backup now
 #   backups.sh list              what there is
@@ -42,7 +42,7 @@ restore() {
 not_restored() {
     local left
     trap '' INT TERM HUP
-    set +e   # it goes on, whatever Docker is doing already of what it is asked for here
+    set +e   # continue, even if Docker has begun some of this already
     while
         left=$(docker ps --quiet --filter "label=com.docker.compose.project=$PROJECT" \
             --filter label=com.docker.compose.service=backup --filter label=com.docker.compose.oneoff=True)
@@ -50,7 +50,7 @@ not_restored() {
     do
         xargs docker rm --force <<<"$left" >/dev/null 2>&1 || sleep 0.5
     done
-    # Docker goes on stopping what it was told to, so nothing is started that is about to end.
+    # Docker goes on with the stops that it has begun: wait for them, so that none ends after its start.
     [ ${#working[@]} = 0 ] || docker stop "${working[@]}" >/dev/null
     start_again
     give_up "Nothing was restored: the database is as it was, and API, worker and beat run again."
@@ -63,7 +63,7 @@ start_again() {
 
 need_engine
 PROJECT=$(docker compose config | sed -n 's/^name: //p')
-working=()   # what was stopped for a restore
+working=()   # the containers that were stopped for a restore
 case ${1:-} in
     make)
         docker compose --progress quiet run --rm --no-deps --no-TTY backup-folder

@@ -13,7 +13,7 @@ set -euo pipefail
 source "$(dirname "$0")/stack.sh"
 
 HEALTHY_SECONDS=${DEPLOY_HEALTHY_SECONDS:-120}
-# Clients whose connection an old nginx worker holds send on it once more. Those who do so later than this wait for two
+# Seconds in which clients may send once more on a connection to an old nginx worker. A later request waits for two
 # seconds (proxy_connect_timeout) until that worker has found that the old API is gone.
 SETTLE_SECONDS=${DEPLOY_SETTLE_SECONDS:-6}
 
@@ -41,18 +41,18 @@ configured() {
         here && /^    [^ ]/ && $1 == key { print $2; exit }' <<<"$CONFIGURATION"
 }
 
-# containers SERVICE: all that do not stand still for good; one that cannot start is among them, as Docker tries again.
+# containers SERVICE: all that are not stopped for good; with those that cannot start, as Docker tries again.
 containers() {
     docker compose ps --all --quiet --status running --status restarting --status paused "$1"
 }
 
-# Nothing of a deploy may be cut off by the terminal that it was called from, once it has been decided.
+# Runs a command that signals from the calling terminal do not reach, so that it is not interrupted.
 undisturbed() {
     setsid --wait "$@"
 }
 
-# remove ID...: they close their streams politely, finish what they have in hand, and give back the rest, for which they
-# have their stop_grace_period.
+# remove ID...: stop and remove them. Within their stop_grace_period they end their streams with a reason, finish
+# requests and deliveries under way, and give back the rest.
 remove() {
     (($#)) || return 0
     undisturbed docker stop "$@" >/dev/null
@@ -66,7 +66,7 @@ note() {
     printf '%s\n' "$*" >"$JOURNAL.new" && mv "$JOURNAL.new" "$JOURNAL"
 }
 
-# What an earlier deploy, or this one, left undone: the new ones go if they never took over, the old ones if they did.
+# Repairs an interrupted deploy: removes the new containers if they had not taken over, else the old ones.
 put_right() {
     local phase service known here id proxy='' left=() stay=()
     [ -s "$JOURNAL" ] || return 0
@@ -92,8 +92,8 @@ interrupted() {
 
 # ---- nginx -----------------------------------------------------------------------------------------------------------
 
-# lead_requests LINE...: give nginx these servers. Requests that it has in hand end where they began. What it does not
-# take is put back.
+# lead_requests LINE...: give nginx these servers. Requests under way end at the old ones. If nginx refuses the
+# configuration, the old one is restored.
 lead_requests() {
     printf '%s\n' "$@" | docker compose exec -T nginx sh -c '
         cd /etc/nginx/conf.d && cat >upstream.new && cp upstream.inc upstream.before && mv upstream.new upstream.inc &&
@@ -103,8 +103,8 @@ lead_requests() {
 
 RESOLVED='server api:8000 resolve fail_timeout=2s;'
 
-# lead_to ID...: these alone; then, when the others have gone, whoever answers to the name. In between both, because nginx
-# begins with no address for a name, and takes over those that it had.
+# lead_to ID...: send requests to these containers alone; then, when the others are gone, to the name's addresses. In
+# between to both, because nginx starts without addresses for a new name, and keeps those that it had.
 lead_to() {
     local id network
     static=()
@@ -127,7 +127,7 @@ lead_to_all() {
 # replace SERVICE: the old ones go when as many new ones as there shall be are healthy.
 replace() {
     local service=$1 old new count proxy=''
-    # Those that have ended are nobody's; Compose would start them again in place of new ones.
+    # Remove ended containers: Compose would start them again in place of new ones.
     mapfile -t new < <(docker compose ps --all --quiet --status exited --status created --status dead "$service")
     if ((${#new[@]})); then docker rm "${new[@]}" >/dev/null; fi
     mapfile -t old < <(containers "$service")
@@ -140,7 +140,7 @@ replace() {
     new=()
     if docker compose --progress quiet up --detach --no-deps --no-recreate --no-build \
         --scale "$service=$((${#old[@]} + count))" "$service"; then
-        # Those that have stopped again are among them.
+        # Includes those that have stopped again.
         mapfile -t new < <(docker compose ps --all --quiet "$service" | grep -v -x -F -f <(printf '%s\n' "${old[@]:-none}") || true)
     fi
     if ((${#new[@]} != count)) || ! healthy "$HEALTHY_SECONDS" "${new[@]}"; then
@@ -163,7 +163,7 @@ replace() {
     say "$service: the old ones have ended"
 }
 
-# rollback_name SERVICE: what its image of before is called. Local, and in no registry.
+# rollback_name SERVICE: the local name of its previous image, in no registry.
 rollback_name() {
     echo "$PROJECT-$1:rollback"
 }

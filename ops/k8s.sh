@@ -99,8 +99,8 @@ name_migration() {
     migration=$name
 }
 
-# Pods carry the name of what was deployed: the tag, and a hash of all that api, worker and beat are made of. So each
-# deploy that changes one of them is a revision of all three, and a rollback knows which revisions belong together.
+# Gives pods the name of the release: the tag, and a hash of the Deployments of api, worker and beat. So each deploy
+# that changes one of them is a revision of all three, and a rollback finds the revisions that belong together.
 name_release() {
     local hash
     hash=$(awk 'BEGIN { RS = "\n---\n" } /(^|\n)kind: Deployment\n/ && /\n        todo\/release: / { print; print "---" }' \
@@ -115,7 +115,7 @@ kubectl() {
     "$KUBECTL" ${CONTEXT:+--context "$CONTEXT"} "$@"
 }
 
-# Says what it does, and does it if CONFIRM=yes.
+# Prints a command, and runs it if CONFIRM=yes.
 act() {
     local argument line=kubectl
     for argument; do
@@ -137,7 +137,7 @@ need_cluster() {
     printf 'Cluster: %s   Overlay: %s   Tag: %s\n' "$context" "$overlay" "$TAG"
 }
 
-# What must not get into a cluster that is not a toy.
+# Refuses example values in a real cluster.
 refuse_examples() {
     local example file
     [ "$overlay" != dev ] || return 0
@@ -168,8 +168,8 @@ job_state() {
         --output jsonpath="{.status.conditions[?(@.status==\"True\")].type}"
 }
 
-# Waits for the Job's end, good or bad: `kubectl wait` knows one of them only. One that has ended before says nothing of
-# today's database, which may have been restored since: it makes way for another, and a migration too many does no harm.
+# Waits for the Job's success or failure: `kubectl wait` waits for one of them only. An ended Job proves nothing about
+# today's database, which may have been restored since, so it is replaced: a repeated migration changes nothing.
 migrate() {
     local state deadline=$((SECONDS + MIGRATION_SECONDS))
     if [ "${CONFIRM:-}" = yes ]; then
@@ -215,8 +215,8 @@ deploy() {
     closing "Deployed."
 }
 
-# Every revision that the cluster keeps of api, worker and beat, the newest first: its component, revision, release. What
-# was deployed without a release's name goes by its image's tag.
+# Prints every revision of api, worker and beat in the cluster, the newest first: component, revision, release. If it
+# was deployed without a release's name, its image's tag stands for it.
 revisions() {
     local of="{.metadata.labels.app\.kubernetes\.io/component}|{.metadata.annotations.deployment\.kubernetes\.io/revision}"
     of+="|{.spec.template.metadata.annotations.todo/release}|{.spec.template.spec.containers[0].image}"
@@ -230,8 +230,8 @@ newest_of() {
     awk -v component="$1" -v release="$2" '$1 == component && $3 == release { print $2; exit }' <<<"$known"
 }
 
-# Each Deployment counts its own revisions, so "one back" need not be the same release for all three: the release is
-# looked for by its name, and the three go there or stay where they are.
+# Rolls back all three Deployments to one release, found by its name, or none of them. Each Deployment counts its own
+# revisions, so "one back" may be another release for each.
 rollback() {
     local known name now target=${RELEASE:-} revision missing=()
     local -A current to

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# make secrets: make the files of ./secrets that compose.prod.yaml wants. What is there already stays as it is.
+# make secrets: make the files of ./secrets for compose.prod.yaml. Existing files stay as they are.
 #
-# The folder is for its owner alone. The files in it can be read by all, because Docker mounts them as they are, for
-# users of other numbers: nobody else gets as far as to them.
+# Only its owner can enter the folder. The files in it are readable by all, because Docker mounts them with their modes
+# into containers of other user ids.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=secret-files.sh

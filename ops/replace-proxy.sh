@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# make replace-proxy: start nginx anew from its image, and measure for how long nobody listened.
+# make replace-proxy: replace nginx's container, and measure how long its port was closed.
 #
-# A deploy only reloads nginx. A new image or a change of its ports needs a new container, which can have the port when
-# the old one has let go of it: this is the one command with a gap.
+# A deploy only reloads nginx. A new image or a change of its ports needs a new container, which can open the port only
+# after the old one has closed it: this is the one command with a gap.
 set -euo pipefail
 # shellcheck source=stack.sh
 source "$(dirname "$0")/stack.sh"

@@ -9,8 +9,8 @@
 #                                      has to refresh it
 #   WHAT=database rotate-secrets.sh    a new password for the database of this stack
 #
-# Interrupted, it is run again: what is to be done next shows in the file itself. Processes read it when they start, so
-# after each step they are replaced (ROLL_COMMAND: ops/deploy.sh --no-build).
+# After an interruption, run it again: the secret's file shows the next step. Processes read it when they start, so they
+# are replaced after each step (ROLL_COMMAND: ops/deploy.sh --no-build).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=secret-files.sh
@@ -115,8 +115,8 @@ drop_old_keys() {
 
 # ---- The database's password -----------------------------------------------------------------------------------------
 
-# PostgreSQL has one password for a role. Between its change and the end of the roll, connections that are open go on,
-# and the old processes can open no new ones: they answer 503 to what needs one.
+# PostgreSQL has one password for a role. Between its change and the end of the roll, open connections stay usable, but
+# old processes cannot open new ones: they answer 503 to requests that need one.
 rotate_database_password() {
     local next=.database_password.next
     [ -e "$SECRETS_DIR/database_password" ] || give_up "There is no $SECRETS_DIR/database_password: make secrets"
@@ -131,7 +131,7 @@ rotate_database_password() {
     write_secret database_password <"$SECRETS_DIR/$next"
     roll "know the database's new password"
     rm "$SECRETS_DIR/$next"
-    # What else connects to the database, and is not among those that a deploy replaces.
+    # Restart the other services that connect to the database, which a deploy does not replace.
     for service in $(docker compose ps --services --status running | grep --extended-regexp 'backup|exporter' || true); do
         docker compose --progress quiet up --detach --no-deps --force-recreate "$service"
     done

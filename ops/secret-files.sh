@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What make-secrets.sh and rotate-secrets.sh share: files of secrets, and no secret on a screen or a command line.
+# Functions that make-secrets.sh and rotate-secrets.sh share: they keep secrets off screens and command lines.
 
 # setting NAME DEFAULT: from the environment or from .env, where Compose finds it too.
 setting() {

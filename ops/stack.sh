@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What every program here needs to speak to the stack: `source ops/stack.sh`.
+# Functions that every program here needs to reach the stack: `source ops/stack.sh`.
 #
 # `docker compose` finds the files and the project by itself: COMPOSE_FILE, COMPOSE_PROJECT_NAME and COMPOSE_PROFILES
 # come from the environment or from .env, in production compose.yaml:compose.prod.yaml.
@@ -24,7 +24,7 @@ need_engine() {
         give_up "Docker does not answer. Is it running, and may $(id -un) use it (group docker)?"
 }
 
-# only_one PROJECT: what replaces or stops containers goes on alone, until this program ends.
+# only_one PROJECT: take the lock for replacing or stopping containers, until this program ends.
 only_one() {
     mkdir -p .local
     exec 9>".local/operation-$1.lock"

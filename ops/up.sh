@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# make up: build what has changed, start the stack, wait until all of it is healthy, and say where it is.
+# make up: build changed images, start the stack, wait until all of it is healthy, and print its address.
 set -euo pipefail
 # shellcheck source=stack.sh
 source "$(dirname "$0")/stack.sh"

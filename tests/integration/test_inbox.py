@@ -237,7 +237,7 @@ Read = Callable[[], Awaitable[object]]
 
 
 async def write_late(database: Database, database_url: str, statement: str, person: Person, read: Read) -> None:
-    """One write begins, a second one begins after it, and somebody reads; then both are committed, and they read again.
+    """Begin a write, begin a second one, and read; then commit both, and read again.
 
     The titles are the order in which the two began.
     """

@@ -179,7 +179,7 @@ async def test_a_day_in_the_life_leaves_one_line_a_request_and_no_secret(
     # A probe that is content leaves no line: the next one is of the next request.
     assert (await service.http.get("/livez")).status_code == 200
 
-    # The same on bad days: a lock that is not given, a constraint that nobody expects, a table that is gone.
+    # The same with failures: a lock that times out, an unexpected constraint, a table that is gone.
     database = await asyncpg.connect(empty_database)
     async with database.transaction():
         await database.execute("SELECT 1 FROM accounts FOR UPDATE")

@@ -140,7 +140,7 @@ async def test_what_is_under_way_is_told_and_a_stream_counts_by_how_soon_it_bega
     async with measured("uvicorn", database_url, redis_url, tmp_path) as api:
         signed = await api.person("listening")
         async with api.http.stream("GET", "/notifications/stream", headers=signed) as stream:
-            chunks = stream.aiter_bytes()  # it would end the stream if nobody held it
+            chunks = stream.aiter_bytes()  # without a reference the stream would end
             await anext(chunks)
             found = await api.until(lambda found: found["todo_streams_open", ""] == 1)
             assert found["todo_http_requests_under_way", ""] == 1

@@ -116,7 +116,7 @@ async def test_nothing_but_success_is_success(office: Office, http: HttpReceiver
         return bool(await office.sql.fetchval("SELECT last_error = $1 FROM deliveries", f"HTTP {status}"))
 
     await eventually(tried)
-    assert {posted.path for posted in http.ledger} == {"/"}  # nobody followed
+    assert {posted.path for posted in http.ledger} == {"/"}  # the redirect was not followed
 
 
 async def test_a_dropped_connection_is_a_failure_and_the_next_attempt_succeeds(
@@ -232,6 +232,6 @@ async def test_a_wake_up_is_enough_and_is_not_needed(office: Office) -> None:
     # A wake-up for what is there no more, and one for what never was.
     worker.parts.pump.wake([str((await office.delivery())["id"]), "00000000-0000-7000-8000-000000000000"])
     await office.remind(await office.account())
-    await office.start(poll_seconds=0.1)  # nobody tells it
+    await office.start(poll_seconds=0.1)  # without a notification
     await office.settled(2)
     assert await office.states() == {"sent": 2}

@@ -62,7 +62,7 @@ def network(documents: Documents) -> Iterator[str]:
     expected |= {(name, database, "5432/TCP") for name in ("api", "worker", "migrate", "backup")}
     expected |= {(name, redis, "6379/TCP") for name in ("api", "worker", "beat")}
     if of_kind(documents, "Ingress"):
-        # The whole range is ALB's own, and Volcengine's metadata service has an address in it: it asks nobody anything.
+        # The whole range is ALB's own. Volcengine's metadata service has an address in it, but opens no connections.
         expected |= {(name, "api", "8000/TCP") for name in ("load-balancer", "metadata-volcengine")}
     found = edges(documents)
     yield from (f"{source} may speak to {target} on {port}." for source, target, port in sorted(found - expected))

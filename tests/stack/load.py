@@ -248,7 +248,7 @@ class Load:
         async for _ in self._turns(self.options.reminder_seconds, 0.0):
             due = datetime.now(UTC) + timedelta(seconds=2)
             todo = await self._create(client, due_at=due.isoformat())
-            # A todo that was kept waiting until it was overdue reminds nobody.
+            # A todo whose creation was delayed until it was overdue gets no reminder.
             if todo is not None and datetime.fromisoformat(todo["created_at"]) < due:
                 self.ledger.reminders[todo["id"]] = due.timestamp()
 

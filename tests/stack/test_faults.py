@@ -81,7 +81,7 @@ KILLED: dict[str, tuple[float, set[str]]] = {
     "api": (15.0, STREAM),
     "worker": (0.0, set()),
     "beat": (0.0, set()),
-    # Nobody is there to say anything.
+    # No server is there to answer.
     "nginx": (5.0, EVERYTHING),
 }
 """The seconds in which requests may fail when a service is killed, and the kinds whose connections may break."""

@@ -222,7 +222,7 @@ async def test_a_renewal_that_the_authority_asks_for_reaches_nginx_without_a_dro
         reloaded = time.time()
         assert await site.asked("renewalInfo") == asked + 1, "it was asked when to renew (ARI)"
         assert len(await site.said("certificate_handed_over")) == handed_over + 1
-        await asyncio.sleep(20)  # the stream, and whoever was connected, goes on
+        await asyncio.sleep(20)  # the stream and the connected clients go on
         await load.stop()
         kept.over.set()
         await keeping

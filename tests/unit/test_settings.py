@@ -235,7 +235,7 @@ def test_a_malformed_value_gets_a_sentence_that_names_the_variable_and_never_the
         Settings.load()
     assert sentence in str(refusal.value)
     assert "hunter" not in str(refusal.value)
-    # Nor does a traceback that was meant for nobody.
+    # A traceback that escapes does not either.
     assert "hunter" not in repr(refusal.value.__cause__)
     assert "hunter" not in str(refusal.value.__cause__)
 

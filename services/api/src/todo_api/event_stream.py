@@ -64,7 +64,7 @@ class EventStream(Response):
                         break
             await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
-            # Left as it is, so that the server closes the connection: whoever does not read would not read its end.
+            # Not ended here, so that the server closes the connection: a client that does not read would not read the end.
             _log.info("stream_not_read", user_id=str(self._stream.owner.id))
         finally:
             self._process.streams.close(self._stream)

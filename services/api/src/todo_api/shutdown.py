@@ -31,7 +31,7 @@ def announced(tell: Callable[[], None]) -> Iterator[None]:
 
     for number in _SIGNALS:
         handler = signal.getsignal(number)
-        if callable(handler):  # else nobody waits for anything: the signal ends the process
+        if callable(handler):  # otherwise nothing is under way: the signal ends the process
             before[number] = handler
             signal.signal(number, handle)
     try:

@@ -79,7 +79,7 @@ class StreamRegistry:
         self._waking: asyncio.Task[None] | None = None
 
     def open(self, owner: Principal) -> OpenStream:
-        """Begin a stream; whoever does so must `close` it.
+        """Begin a stream; the caller must `close` it.
 
         Raises:
             TooManyStreams: the account has its fill.
@@ -126,7 +126,7 @@ class StreamRegistry:
                 group.create_task(self._poll())
                 group.create_task(self._listen())
         except BaseExceptionGroup as errors:
-            # A defect. Nobody would be woken any more: clients connect anew, and the tasks begin anew with them.
+            # A defect. No stream would be woken any more: clients reconnect, which starts the tasks again.
             _log.error("streams_broken", exc_info=errors)
             self._end_all("error")
 

@@ -1,4 +1,4 @@
-"""Looks up processes on the same machine."""
+"""Looks up other processes on the same machine."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What nobody needs any more, removed in short statements that nobody waits for."""
+"""Removes rows that are not needed any more, in short statements that block no request."""
 
 from datetime import timedelta
 
