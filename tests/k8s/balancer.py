@@ -62,7 +62,7 @@ class Endpoints(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """It listens."""
+        """Keep the transport of the listener."""
         self._transport = cast(asyncio.DatagramTransport, transport)  # in Python 3.11 it is none by its class
 
     def datagram_received(self, data: bytes, addr: tuple[str | None, int]) -> None:

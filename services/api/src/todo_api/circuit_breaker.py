@@ -42,7 +42,7 @@ class RedisCircuitBreaker:
             return None
 
     async def answers(self) -> bool:
-        """Whether Redis answers right now; closes the circuit if it does."""
+        """Tell whether Redis answers now; close the circuit if it does."""
         self._open_until = 0.0
         return bool(await self.attempt(lambda redis: redis.ping()))
 

@@ -36,7 +36,7 @@ _log = structlog.get_logger(__name__)
 
 
 class EventStream(Response):
-    """One stream, from its first byte to its last. It holds a page of events at most, and no connection."""
+    """One stream of events. It holds a page of events at most, and no connection to PostgreSQL or Redis."""
 
     media_type = "text/event-stream"
 
@@ -64,7 +64,7 @@ class EventStream(Response):
                         break
             await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
-            # Not ended here, so that the server closes the connection: a client that does not read would not read the end.
+            # Not ended here, so that the server closes the connection: a client that does not read misses any end.
             _log.info("stream_not_read", user_id=str(self._stream.owner.id))
         finally:
             self._process.streams.close(self._stream)

@@ -1,4 +1,4 @@
-"""What the API tells Prometheus of itself. Nothing here is made, or even imported, unless API_METRICS_PORT is set.
+"""The API's metrics for Prometheus. Nothing here is made, or even imported, unless API_METRICS_PORT is set.
 
 Requests are counted as they end, on label children that are looked up once. What is a number at any moment (requests
 and streams under way, what the cache has answered) is written down once a second, so that no request pays for it.
@@ -18,11 +18,11 @@ _METHODS = frozenset({"GET", "POST", "PATCH", "DELETE", "PUT", "OPTIONS"})
 _PUBLISH_SECONDS = 1.0
 _NO_ROUTE = "none"
 _NO_ANSWER = "499"
-"""What proxies write for a client that left before it was answered."""
+"""The status that proxies log for a client that disconnected before the answer."""
 
 
 class Metrics:
-    """One process's. With PROMETHEUS_MULTIPROC_DIR set, those of all processes are added up by whoever serves them."""
+    """The metrics of one process. With PROMETHEUS_MULTIPROC_DIR set, the metrics server adds up all processes'."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.in_flight = 0

@@ -1,4 +1,4 @@
-"""What OpenAPI says beyond what the routes say themselves: error answers, headers, examples."""
+"""Adds error answers, headers and examples to the OpenAPI document of the routes."""
 
 from http import HTTPStatus
 from typing import Any

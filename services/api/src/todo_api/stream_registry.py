@@ -32,7 +32,7 @@ class TooManyStreams(AppError):
 
 
 class OpenStream:
-    """One client that listens."""
+    """The open stream of one client."""
 
     def __init__(self, owner: Principal) -> None:
         self.owner = owner
@@ -49,7 +49,7 @@ class OpenStream:
         self._bell.set()
 
     def end(self, reason: str) -> None:
-        """It is over."""
+        """End the stream."""
         self.ended = self.ended or reason
         self._bell.set()
 
@@ -73,7 +73,7 @@ class StreamRegistry:
         self._settings = settings
         self._open: defaultdict[UUID, set[OpenStream]] = defaultdict(set)
         self.count = 0
-        """How many are open."""
+        """Return the number of open streams."""
         self._occupied = asyncio.Event()
         self._stopping = False
         self._waking: asyncio.Task[None] | None = None
@@ -98,7 +98,7 @@ class StreamRegistry:
         return stream
 
     def close(self, stream: OpenStream) -> None:
-        """It has ended."""
+        """Remove a stream that has ended."""
         streams = self._open[stream.owner.id]
         streams.discard(stream)
         if not streams:
@@ -200,5 +200,5 @@ class StreamRegistry:
 
 
 def is_down(error: Exception) -> bool:
-    """Whether PostgreSQL is down or overloaded for the moment."""
+    """Tell whether an error means that PostgreSQL is down or overloaded."""
     return isinstance(error, Unavailable) or is_outage(error)

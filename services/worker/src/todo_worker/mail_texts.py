@@ -1,4 +1,4 @@
-"""The words of mails, in each language, and how it writes a time."""
+"""The texts of mails and the format of times, in each language."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from todo_core.reminders import schedule
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """One language's words."""
+    """The texts of one language."""
 
     language: str
     greeting: str

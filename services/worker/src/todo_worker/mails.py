@@ -1,4 +1,4 @@
-"""What mails say: text and HTML, in the reader's language and time zone."""
+"""Writes mails: text and HTML, in the reader's language and time zone."""
 
 from email.charset import Charset
 from email.header import Header

@@ -31,7 +31,7 @@ class Account(SQLModel, table=True):
     email: str
     email_key: str
     email_verified_at: datetime | None = Field(default=None, sa_type=Instant)
-    """When its owner proved to read mail at this address. Null again once the address changes."""
+    """The time at which its owner verified this address. Null again once the address changes."""
     proof_mails_at: list[datetime] | None = Field(default=None, sa_type=ARRAY(Instant))
     """When it asked for links to prove an address with, in the last day: so few may be, whichever address it had."""
     password_hash: str
@@ -42,17 +42,17 @@ class Account(SQLModel, table=True):
     change_seq: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
     """Raised under the row's lock by every change of the account's todos: orders changes, and versions cached lists."""
     changed_at: datetime = Field(default=None, sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
-    """When change_seq was last raised. Strictly increasing within the account."""
+    """The time at which change_seq was last raised. Strictly increasing within the account."""
     created_at: datetime = Field(default=None, sa_type=Instant, sa_column_kwargs={"server_default": func.now()})
 
     @property
     def email_verified(self) -> bool:
-        """Whether its owner proved to read mail at its address."""
+        """Tell whether its owner has verified its address."""
         return self.email_verified_at is not None
 
 
 class RefreshToken(SQLModel, table=True):
-    """One refresh token, used once. Those that came from one sign-in are a family."""
+    """A refresh token, used once. The tokens of one sign-in are a family."""
 
     __tablename__ = "refresh_tokens"
     __table_args__ = (
@@ -71,7 +71,7 @@ class RefreshToken(SQLModel, table=True):
 
 
 class EmailVerification(SQLModel, table=True):
-    """One link to prove an address with, and the one mail that carries it."""
+    """A link that verifies an address, and the one mail that carries it."""
 
     __tablename__ = "email_verifications"
     __table_args__ = (

@@ -23,7 +23,7 @@ class Guesses(Protocol):
 
 
 class PasswordChecks:
-    """What one request may do with passwords. An operation that has none of these can check none."""
+    """The password checks of one request. An operation without this object can check no password."""
 
     def __init__(
         self, hasher: PasswordHasher, guesses: Guesses, network: str, left: Callable[[], Awaitable[object]]
@@ -34,7 +34,7 @@ class PasswordChecks:
         self._left = left
 
     async def verify(self, subject: str, password: str, password_hash: str | None) -> bool:
-        """Whether the password belongs to the hash. `None` (no such account) takes as long, and is false.
+        """Tell whether the password matches the hash. `None` (no such account) takes as long, and is false.
 
         Raises:
             Unavailable: too many wait for a check.
@@ -56,7 +56,7 @@ class PasswordChecks:
         return await self._hasher.hash(password, self._asker(subject, known=known))
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Whether a hash was made at another cost than today's."""
+        """Tell whether a hash was made at another cost than today's."""
         return self._hasher.is_outdated(password_hash)
 
     def _asker(self, subject: str, *, known: bool) -> Asker:
@@ -64,7 +64,7 @@ class PasswordChecks:
 
 
 def account_subject(account_id: UUID) -> str:
-    """What guesses at an account are counted by, by whichever of its names."""
+    """Return the key that counts guesses at an account, by any of its names."""
     return f"account-{account_id.hex}"
 
 

@@ -17,7 +17,7 @@ _LETTER_FOR = str.maketrans("0134578@$!", "oieastbasi")
 
 
 def is_guessed_first(password: str) -> bool:
-    """Whether it repeats, counts, or is a common word, with or without digits around it."""
+    """Tell whether a password repeats, counts, or is a common word, with or without digits around it."""
     text = _folded(password)
     steps = [ord(second) - ord(first) for first, second in pairwise(text)]
     counts = max((sum(step == way for step in steps) for way in (1, -1)), default=0)
@@ -29,7 +29,7 @@ def is_guessed_first(password: str) -> bool:
 
 
 def is_own_word(password: str, username: str, email: str) -> bool:
-    """Whether it is the account's name or address, with or without digits around it."""
+    """Tell whether a password is the account's name or address, with or without digits around it."""
     given = _folded(password)
     return any(
         _plain(given) == _plain(word) or (_core(word) and _core(given) == _core(word))
@@ -58,7 +58,7 @@ def _core(text: str) -> str:
 
 
 def _once(text: str) -> str:
-    """What a text repeats; all of it where it repeats nothing."""
+    """Return the unit that a text repeats; the whole text where it repeats nothing."""
     period = (text + text).find(text, 1)
     return text[:period] if 0 < period < len(text) else text
 

@@ -1,4 +1,4 @@
-"""Password hashes: bcrypt, on threads of their own, so that nobody's list waits for somebody's password."""
+"""Password hashes: bcrypt, on separate threads, so that hashing delays no other request."""
 
 import asyncio
 import base64
@@ -52,7 +52,7 @@ class PasswordHasher:
         )
 
     async def verify(self, password: str, password_hash: str | None, asker: Asker) -> bool:
-        """Whether the password belongs to the hash. `None` (no such account) takes as long, and is false.
+        """Tell whether the password matches the hash. `None` (no such account) takes as long, and is false.
 
         Raises:
             Unavailable: it had no turn (see `Turns.take`).
@@ -62,7 +62,7 @@ class PasswordHasher:
         return matches and password_hash is not None
 
     def is_outdated(self, password_hash: str) -> bool:
-        """Whether a hash was made at another cost than today's."""
+        """Tell whether a hash was made at another cost than today's."""
         return password_hash.split("$")[2] != f"{self._cost:02}"
 
     async def _run(self, asker: Asker, work: Callable[[], _T]) -> _T:

@@ -41,7 +41,7 @@ class WrongPassword(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class TokenPair:
-    """What a sign-in gives: an access token, its lifetime in seconds, and the token to get the next pair with."""
+    """The tokens of a sign-in: an access token, its lifetime in seconds, and a refresh token for the next pair."""
 
     access_token: str
     expires_in: int
@@ -50,7 +50,7 @@ class TokenPair:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What opens an account. The door has checked the shape of each."""
+    """The fields of a new account. The API has checked the form of each."""
 
     username: str
     email: str
@@ -60,17 +60,17 @@ class Registration:
 
 
 def username_key(username: str) -> str:
-    """What usernames are compared by: no difference of case or of compatibility forms."""
+    """Return the key by which usernames are compared: without case and compatibility forms."""
     return unicodedata.normalize("NFKC", username).casefold()
 
 
 def email_key(email: str) -> str:
-    """What e-mail addresses are compared by."""
+    """Return the key by which e-mail addresses are compared."""
     return unicodedata.normalize("NFC", email).casefold()
 
 
 def login_key(login: str) -> str:
-    """What a login is compared by: an e-mail address or a username, told apart by the @ that no username has."""
+    """Return the key of a login: an e-mail address, or a username, which has no @."""
     return email_key(login) if "@" in login else username_key(login)
 
 

@@ -19,19 +19,19 @@ _KNOWN_AHEAD = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who wants a password hashed: turns are shared out by both names."""
+    """The requester of a password hash: turns are shared by account and network."""
 
     network: str
     subject: str
     """The account, or the name that no account has."""
     known: bool = False
-    """Whether the account has signed in from this network before."""
+    """True if the account has signed in from this network before."""
     left: Callable[[], Awaitable[object]] | None = field(default=None, compare=False)
     """Ends when the client has gone; nothing is hashed for it then."""
 
     @property
     def keys(self) -> tuple[tuple[str, str], tuple[str, str]]:
-        """What its turns are counted by."""
+        """Return the key by which its turns are counted."""
         return ("network", self.network), ("subject", self.subject)
 
 

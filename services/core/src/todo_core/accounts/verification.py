@@ -1,4 +1,4 @@
-"""The rules of proving that an e-mail address is one's own. Whoever holds a link need not sign in."""
+"""The rules for verifying an e-mail address. A link works without signing in."""
 
 from abc import ABC, abstractmethod
 from datetime import timedelta

@@ -33,7 +33,7 @@ SELECT EXISTS (
 
 @dataclass(frozen=True, slots=True)
 class VerificationMail:
-    """One mail to be sent, now or never."""
+    """One mail to be sent at once; it is not tried again."""
 
     id: str
     email: str
@@ -47,11 +47,11 @@ class VerificationMails:
         self._statements = statements
 
     async def are_waiting(self) -> bool:
-        """Whether there are any. A look changes nothing."""
+        """Tell whether mails are waiting, without a change."""
         row = await self._statements.fetchrow(_WAITING, VERIFICATION_LIFETIME)
         return row is not None and row["waiting"]
 
     async def claim(self, limit: int) -> list[VerificationMail]:
-        """Take those that are to be sent, the oldest first. Nobody gets them again."""
+        """Take mails to be sent, the oldest first. They are never returned again."""
         rows = await self._statements.fetch(_CLAIM, limit, VERIFICATION_LIFETIME)
         return [VerificationMail(**row) for row in rows]

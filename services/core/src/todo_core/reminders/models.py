@@ -1,4 +1,4 @@
-"""Reminders, and their deliveries: what has to reach whom, by which channel, and how far that is."""
+"""The tables of reminders and of their deliveries by channel, with their states."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,14 +14,14 @@ from todo_core.ids import new_id
 
 @dataclass(frozen=True, slots=True)
 class RemindedTodo:
-    """What the rules of reminders need to know of a todo, as it is after the change that they follow."""
+    """The values of a todo that the rules of reminders use, after the change that they follow."""
 
     id: UUID | str
     owner_id: UUID
     due_at: datetime | None
     completed: bool
     own_reminders: bool
-    """Whether its reminders were set for it alone; else it has its account's default ones."""
+    """True if the todo has reminders of its own; otherwise it has its account's default ones."""
 
 
 class ReminderState(StrEnum):
@@ -49,7 +49,7 @@ def _one_of(column: str, states: type[StrEnum]) -> str:
 
 
 class Reminder(SQLModel, table=True):
-    """One moment at which the owner of a todo wants to hear of it."""
+    """A moment at which the owner of a todo is reminded of it."""
 
     __tablename__ = "reminders"
     __table_args__ = (
@@ -60,9 +60,9 @@ class Reminder(SQLModel, table=True):
         readable("at"),
         readable("remind_at"),
         Index(None, "todo_id"),
-        # Of every state: without it, each account that is deleted would read all reminders of everybody.
+        # Of every state: without it, deleting an account would read all reminders of all accounts.
         Index(None, "account_id", "state"),
-        # What is due: the claim reads it from its start, and from its end.
+        # The due reminders: the claim reads the index from both ends.
         Index(None, "remind_at", postgresql_where=text("state = 'scheduled'")),
     )
 
@@ -75,7 +75,7 @@ class Reminder(SQLModel, table=True):
     at: datetime | None = Field(default=None, sa_type=Instant)
     """An instant of its own. With neither, the reminder is at none (its todo has no due time)."""
     remind_at: datetime | None = Field(default=None, sa_type=Instant)
-    """When it is due, after quiet hours; null while its todo has no due time."""
+    """The instant at which it is due, after quiet hours; null while its todo has no due time."""
     state: str
     occurrence: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
     """Goes up when a reminder that has gone out, or might have, is due anew."""
@@ -84,13 +84,13 @@ class Reminder(SQLModel, table=True):
 
 
 class Delivery(SQLModel, table=True):
-    """One occurrence of a reminder on its way to one endpoint. Its id is what a receiver recognises a repeat by."""
+    """The delivery of one occurrence of a reminder to one endpoint. Receivers recognise a repeat by its id."""
 
     __tablename__ = "deliveries"
     __table_args__ = (
         CheckConstraint(_one_of("state", DeliveryState), name="state"),
         UniqueConstraint("reminder_id", "occurrence", "channel", "endpoint_id"),
-        # What is to be sent: the lease reads it from its start, and from its end.
+        # The deliveries to be sent: the lease reads the index from both ends.
         Index(None, "next_attempt_at", postgresql_where=text("state = 'pending'")),
         Index(None, "settled_at", postgresql_where=text("state = 'dead'")),
     )
@@ -102,7 +102,7 @@ class Delivery(SQLModel, table=True):
     endpoint_id: UUID
     """A webhook's id; for the inbox and e-mail, which an account has one of, the account's."""
     due_at: datetime = Field(sa_type=Instant)
-    """When it should have gone out: lateness is counted from here."""
+    """The time at which it was due: lateness is counted from here."""
     state: str = Field(default=DeliveryState.PENDING, sa_column_kwargs={"server_default": text("'pending'")})
     attempts: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
     next_attempt_at: datetime = Field(default=None, sa_type=Instant, sa_column_kwargs={"server_default": func.now()})

@@ -1,4 +1,4 @@
-"""What becomes of a todo's reminders, worked out from values alone: no statement, no clock."""
+"""Computes the reminders of a todo after a change, from values alone: no statement, no clock."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _WAITING = {ReminderState.SCHEDULED, ReminderState.CLAIMED}
 
 @dataclass(frozen=True, slots=True)
 class ReminderSpec:
-    """What a person asks for: so long before the due time, or an instant. Exactly one of the two."""
+    """A requested reminder: an offset before the due time, or an instant. Exactly one of the two."""
 
     before: Offset | None = None
     at: datetime | None = None
@@ -73,7 +73,7 @@ class PlannedReminder:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an account's settings make of its reminders."""
+    """Computes the instants of reminders from an account's settings."""
 
     zone: ZoneInfo
     quiet: QuietHours | None

@@ -23,7 +23,7 @@ Environment = Literal["development", "test", "production"]
 
 
 class RuntimeSettings(Concern):
-    """Where the process runs and how it logs."""
+    """The environment and the log of the process."""
 
     environment: Environment = Field("development", description="production refuses development secrets")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe line logged")
