@@ -1,5 +1,7 @@
 """The inbox channel: inserts a notification, and notifies the streams that are open."""
 
+from collections.abc import Sequence
+
 import orjson
 import structlog
 from redis.asyncio import Redis
@@ -11,6 +13,7 @@ from todo_worker.batches import Batches
 from todo_worker.channel import NotWanted, outage_fails
 
 _MOST_AT_ONCE = 100
+_PUBLISH_SECONDS = 5.0
 _log = structlog.get_logger(__name__)
 
 
@@ -20,17 +23,30 @@ class Bell:
     def __init__(self, redis: Redis, key_prefix: str) -> None:
         self._redis = redis
         self._key_prefix = key_prefix
+        self._batches = Batches(self._publish, most=_MOST_AT_ONCE, seconds=_PUBLISH_SECONDS)
 
     async def ring(self, account_id: str, seq: int) -> None:
         """Publish the inbox's new sequence number."""
         try:
-            await self._redis.publish(f"{self._key_prefix}:inbox:{account_id}", orjson.dumps({"seq": seq}))
+            await self._batches.ask((account_id, seq))
         except (RedisError, OSError, TimeoutError) as error:
             _log.debug("bell_unheard", reason=type(error).__name__)
 
     async def close(self) -> None:
         """Close the connections."""
+        await self._batches.close()
         await self._redis.aclose()
+
+    async def _publish(self, rings: Sequence[tuple[str, int]]) -> Sequence[None]:
+        # One round trip for all, and one message for each account: readers look for all up to the highest number.
+        highest: dict[str, int] = {}
+        for account_id, seq in rings:
+            highest[account_id] = max(seq, highest.get(account_id, 0))
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for account_id, seq in highest.items():
+                pipeline.publish(f"{self._key_prefix}:inbox:{account_id}", orjson.dumps({"seq": seq}))
+            await pipeline.execute()
+        return [None] * len(rings)
 
 
 class InboxChannel:
