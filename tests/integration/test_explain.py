@@ -116,7 +116,8 @@ class Recorder:
 
     async def fetch(self, statement: str, *parameters: object) -> list[dict[str, Any]]:
         self.asked.append(Asked(statement, parameters))
-        return [{"id": None}]  # an empty page of an account that is there
+        # an empty page of an account that is there
+        return [{"id": None, "change_seq": 1, "changed_at": NOW}]
 
     async def fetchrow(self, statement: str, *parameters: object) -> Any:
         self.asked.append(Asked(statement, parameters))

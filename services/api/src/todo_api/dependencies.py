@@ -85,6 +85,7 @@ class Process:
     async def close(self) -> None:
         """Let go of everything."""
         await self.streams.aclose()
+        await self.lists.written()
         self.passwords.close()
         await self.redis.close()
         await self.database.close()

@@ -14,10 +14,7 @@ from todo_core.accounts.models import Account, EmailVerification, RefreshToken
 from todo_core.accounts.tokens import Principal
 from todo_core.database import StatementPool, violated_constraint
 
-_LIST_VERSION = (
-    "SELECT change_seq || '-' || (extract(epoch FROM changed_at) * 1000000)::bigint"
-    " FROM accounts WHERE id = $1 AND auth_version = $2"
-)
+_LIST_VERSION = "SELECT change_seq, changed_at FROM accounts WHERE id = $1 AND auth_version = $2"
 _RAISE_COUNTER = (
     "UPDATE accounts SET change_seq = change_seq + 1,"
     " changed_at = greatest(clock_timestamp(), changed_at + interval '1 microsecond')"
@@ -93,7 +90,12 @@ class AccountReads:
         beside it tells them apart. None if the account is gone or the token's version is outdated.
         """
         row = await self._reads.fetchrow(_LIST_VERSION, principal.id, principal.auth_version)
-        return None if row is None else row[0]
+        return None if row is None else version_of(row)
+
+
+def version_of(row: asyncpg.Record) -> str:
+    """The list version in a row with an account's `change_seq` and `changed_at`."""
+    return f"{row['change_seq']}-{row['changed_at'].isoformat()}"
 
 
 class AccountRepository:

@@ -72,7 +72,8 @@ def page_statement(
 
     Its parameters, in order: account id, token version; then the key and id continued from (only the id where there is
     no key), `due_after`, `due_before`: those that apply. The limit is part of the text, for PostgreSQL to plan with. It
-    gives one row even for an empty page (with a null id), and none if the account is gone.
+    gives one row even for an empty page (with a null id), and none if the account is gone. Each row has the account's
+    `change_seq` and `changed_at` too: the list's version.
     """
     column = f"t.{sort.column}"
     direction, beyond = ("DESC", "<") if sort.descending else ("ASC", ">")
@@ -101,7 +102,7 @@ def page_statement(
         for half in halves
     )
     return (
-        f"SELECT {qualified('p')}, p.sort_key"  # noqa: S608
+        f"SELECT {qualified('p')}, p.sort_key, a.change_seq, a.changed_at"  # noqa: S608
         f" FROM accounts a LEFT JOIN ({selects}) p ON true"
         f" WHERE a.id = $1 AND a.auth_version = $2"
         f" ORDER BY p.sort_key {direction}, p.id {direction} LIMIT {limit}"

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import asyncpg
 
-from todo_core.accounts.repository import BEGIN_CHANGE
+from todo_core.accounts.repository import BEGIN_CHANGE, version_of
 from todo_core.accounts.tokens import Principal
 from todo_core.database import Statements, Transaction
 from todo_core.ids import new_id
@@ -50,31 +50,35 @@ class TodoReads:
     def __init__(self, reads: Statements) -> None:
         self._reads = reads
 
-    async def page(self, owner: Principal, query: ListQuery, place: Place | None) -> list[asyncpg.Record] | None:
-        """The rows after `place`, one more than `query.limit` if there are more; None if the account is gone.
+    async def page(
+        self, owner: Principal, query: ListQuery, place: Place | None
+    ) -> tuple[list[asyncpg.Record], str] | None:
+        """The rows after `place`, one more than `query.limit` if there are more, and the list's version.
 
-        Each row has the columns of a todo and `sort_key`.
+        Each row has the columns of a todo and `sort_key`. None if the account is gone.
         """
         sort = Sort.of(query.sort)
         wanted = query.limit + 1
         rows: list[asyncpg.Record] = []
+        version = None
         if place is None or place.key is not None:
             found = await self._part(owner, query, sort, place, wanted, without_key=False)
             if found is None:
                 return None
-            rows = found
+            rows, version = found
             place = None
         dated = query.due_before is not None or query.due_after is not None
         if sort.nullable and not dated and len(rows) < wanted:
             found = await self._part(owner, query, sort, place, wanted - len(rows), without_key=True)
             if found is None:
                 return None
-            rows += found
-        return rows
+            rows += found[0]
+            version = version or found[1]  # the older: what is newer than its version is read once more, not too late
+        return rows, version or ""
 
     async def _part(
         self, owner: Principal, query: ListQuery, sort: Sort, place: Place | None, limit: int, *, without_key: bool
-    ) -> list[asyncpg.Record] | None:
+    ) -> tuple[list[asyncpg.Record], str] | None:
         statement = page_statement(
             sort,
             limit,
@@ -88,7 +92,7 @@ class TodoReads:
         rows = await self._reads.fetch(statement, owner.id, owner.auth_version, *parameters)
         if not rows:
             return None
-        return [] if rows[0]["id"] is None else rows
+        return [] if rows[0]["id"] is None else rows, version_of(rows[0])
 
     async def one(self, owner: Principal, todo_id: UUID) -> asyncpg.Record | None:
         """The todo's columns and `own_reminders`, all null if there is no such todo; None if the account is gone."""

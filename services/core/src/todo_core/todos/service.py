@@ -36,6 +36,8 @@ class Page:
 
     rows: list[asyncpg.Record]
     next_cursor: str | None
+    version: str
+    """The list's, as `AccountReads.list_version` has it."""
 
 
 class TodoBrowser:
@@ -54,13 +56,16 @@ class TodoBrowser:
         """
         sort = Sort.of(query.sort)
         place = None if cursor is None else decode_cursor(query.canonical, cursor, key_is_instant=sort.key_is_instant)
-        rows = await self._reads.page(owner, query, place)
-        if rows is None:
+        found = await self._reads.page(owner, query, place)
+        if found is None:
             raise Unauthenticated
+        rows, version = found
         if len(rows) <= query.limit:
-            return Page(rows, None)
+            return Page(rows, None, version)
         last = rows[query.limit - 1]
-        return Page(rows[: query.limit], encode_cursor(query.canonical, Place(last["sort_key"], UUID(last["id"]))))
+        return Page(
+            rows[: query.limit], encode_cursor(query.canonical, Place(last["sort_key"], UUID(last["id"]))), version
+        )
 
     async def get(self, owner: Principal, todo_id: UUID) -> asyncpg.Record:
         """One of the owner's todos.
