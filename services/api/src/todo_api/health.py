@@ -12,7 +12,7 @@ from todo_api.openapi import problem_answer
 from todo_api.problems import problem
 from todo_api.routing import Route
 from todo_core.database import is_outage, migration_revision
-from todo_core.migrations.runner import is_current_or_newer
+from todo_core.migrations.revisions import is_current_or_newer
 
 router = APIRouter(tags=["health"], route_class=Route)
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from alembic.util import CommandError
 
 from todo_core.database import StatementPool, is_outage
-from todo_core.migrations import runner
+from todo_core.migrations import revisions, runner
 from todo_core.reminders.dead_letters import DeadLetters
 from todo_core.settings import ConfigurationError, Settings, check_names
 
@@ -62,10 +62,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _migrate(settings: Settings, options: argparse.Namespace) -> None:
     reached = runner.upgrade(settings, options.revision)
-    if runner.is_newer(reached):
+    if revisions.is_newer(reached):
         print(f"The database is at revision {reached}: a newer release made it, and it stays as it is.")
     else:
-        print(f"The database is at revision {reached} (newest: {runner.head()}).")
+        print(f"The database is at revision {reached} (newest: {revisions.head()}).")
 
 
 def _downgrade(settings: Settings, options: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel.sql.sqltypes import AutoString
 
 from todo_core.database import Instant, connect, metadata, migration_revision
-from todo_core.migrations import runner
+from todo_core.migrations import revisions
 from todo_core.models import Bytewise  # imports every table
 from todo_core.settings import DatabaseSettings, Settings
 
@@ -64,7 +64,7 @@ async def _run(settings: DatabaseSettings) -> None:
     try:
         await _take_lock(holder)
         attributes["reached"] = await migration_revision(holder)
-        if attributes.get("leave_newer") and runner.is_newer(attributes["reached"]):
+        if attributes.get("leave_newer") and revisions.is_newer(attributes["reached"]):
             return
         engine = create_async_engine(
             "postgresql+asyncpg://",

@@ -8,6 +8,7 @@ There is no result backend, no ETA and no countdown (with Redis those run again 
 """
 
 import logging
+from importlib import import_module
 from typing import Any
 
 from celery import Celery, signals
@@ -88,6 +89,7 @@ def _log_as_json(**_: Any) -> None:
 @signals.worker_init.connect
 def _count_from_here(**_: Any) -> None:
     metrics_server.join()  # the processes that are forked from this one inherit it
+    import_module("todo_worker.app.process")  # imported once, and shared by all of them
 
 
 @signals.worker_ready.connect
