@@ -226,6 +226,10 @@ k8s-rollback: $(K8S_READY) ## Put the release before back (the same way); the da
 bench: $(READY) ## Measure what the pages quote (ARGS chooses)
 	@$(PY) -m bench $(ARGS)
 
+.PHONY: bench-guard
+bench-guard: $(READY) ## Hold the hot routes against hand-written ones, in a minute: fails where a ratio is beyond its bound
+	@$(PY) -m bench routes --quick
+
 .PHONY: bench-reminders
 bench-reminders: $(READY) ## Measure the reminder engine: throughput, punctuality, 30 receivers that hang (ARGS=--quick)
 	@$(PY) -m bench.reminders $(ARGS)
