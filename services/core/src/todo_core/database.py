@@ -253,7 +253,7 @@ class StatementPool:
         try:
             yield transaction
             await transaction.commit()
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, TimeoutError):
             connection.terminate()  # as above; the server undoes what was not committed
             raise
         except BaseException:
