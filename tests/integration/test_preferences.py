@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
 from tests.conftest import RunApi
@@ -180,6 +181,37 @@ async def test_changes_at_the_same_time_are_all_kept(lin: Person) -> None:
         "timezone": "Asia/Shanghai",
         "email_verified": False,
     }
+
+
+async def waiting_for_a_lock(sql: asyncpg.Connection) -> None:
+    """Return once a statement of this database waits for a lock."""
+    async with asyncio.timeout(5):
+        while not await sql.fetchval(  # noqa: ASYNC110 - PostgreSQL has no event for it
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        ):
+            await asyncio.sleep(0.01)
+
+
+async def test_a_todo_added_while_the_preferences_change_is_planned_by_the_new_ones(
+    lin: Person, database_url: str
+) -> None:
+    """Who waits for the account's lock must not go by what was there before: all others have moved already."""
+    due = in_days(3)
+    todo = await lin.add_todo()
+    sql, other = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
+    transaction = sql.transaction()
+    await transaction.start()
+    await sql.execute("UPDATE accounts SET change_seq = change_seq + 1 WHERE id = $1", lin.id)
+    await sql.execute("INSERT INTO preferences (account_id, default_reminders) VALUES ($1, '{PT1H}')", lin.id)
+    async with asyncio.TaskGroup() as group:
+        added = group.create_task(lin.add_todo(due_at=due.isoformat()))
+        moved = group.create_task(lin.patch(f"/todos/{todo['id']}", json={"due_at": due.isoformat()}))
+        await waiting_for_a_lock(other)
+        await transaction.commit()
+    for each in (added.result(), moved.result().json()):
+        assert await reminds(lin, each) == [("scheduled", due - timedelta(hours=1))]
+    await sql.close()
+    await other.close()
 
 
 async def test_a_change_and_the_moves_that_it_brings_are_one_transaction(
