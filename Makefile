@@ -234,6 +234,10 @@ bench-guard: $(READY) ## Hold the hot routes against hand-written ones, in a min
 bench-reminders: $(READY) ## Measure the reminder engine: throughput, punctuality, 30 receivers that hang (ARGS=--quick)
 	@$(PY) -m bench.reminders $(ARGS)
 
+.PHONY: bench-sign-ins
+bench-sign-ins: $(READY) ## Measure sign-in and list beside storms on passwords, through nginx (needs Docker; ARGS="--seconds 60")
+	@$(PY) -m tests.stack.storms $(ARGS)
+
 .PHONY: bench-containers
 bench-containers: $(READY) ## Measure images, cold start and idle memory of each container, and a rebuild (needs Docker)
 	@$(PY) -m bench.containers

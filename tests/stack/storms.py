@@ -68,15 +68,18 @@ class Seen:
         return f"p50 {self.at(0.5):6.0f}  p95 {self.at(0.95):6.0f}  max {self.at(1):6.0f} ms  ({shown})"
 
 
-async def measure(stack: Stack, lin: Person, seconds: float, attack: Attack | None, attackers: int) -> dict[str, Seen]:
+async def measure(
+    stack: Stack, people: tuple[Person, Person], seconds: float, attack: Attack | None, attackers: int
+) -> dict[str, Seen]:
     """What is seen for so long, with so many attackers at once."""
+    lin, wang = people
     seen = {"sign-in, known network": Seen(), "sign-in, new network": Seen(), "list": Seen(), "storm": Seen()}
     ends = time.monotonic() + seconds
     async with AsyncExitStack() as clients:
         http = await clients.enter_async_context(stack.client(timeout=30))
 
-        async def sign_in(name: str, address: Callable[[], str]) -> None:
-            form = {"username": lin.username, "password": PASSWORD}
+        async def sign_in(name: str, person: Person, address: Callable[[], str]) -> None:
+            form = {"username": person.username, "password": PASSWORD}
             while time.monotonic() < ends:
                 headers = {"X-Forwarded-For": address()}
                 await seen[name].time(http.post("/token", data=form, headers=headers), 200)
@@ -95,8 +98,8 @@ async def measure(stack: Stack, lin: Person, seconds: float, attack: Attack | No
                     await asyncio.sleep(REFUSED_PAUSE)
 
         await asyncio.gather(
-            sign_in("sign-in, known network", lambda: "198.51.100.7"),
-            sign_in("sign-in, new network", lambda: next(_addresses)),
+            sign_in("sign-in, known network", lin, lambda: "198.51.100.7"),
+            sign_in("sign-in, new network", wang, lambda: next(_addresses)),
             read(),
             *(storm(number) for number in range(attackers)),
         )
@@ -109,13 +112,13 @@ async def bench(stack: Stack, seconds: float) -> bool:
     await stack.compose("up", "--detach", "--wait", "--wait-timeout", "180", "--scale", "api=2", seconds=200)
     stack.ca.write_text(await stack.inside("nginx", "cat", "/etc/nginx/tls/ca.pem"))
     async with stack.client(headers={"X-Forwarded-For": "198.51.100.7"}) as http, stack.client(timeout=40) as enemy:
-        lin, thief = await stack.person(http), await stack.person(http)
+        lin, wang, thief, owner = [await stack.person(http) for _ in range(4)]
         for number in range(20):
             (await http.post("/todos/", json={"title": f"Todo {number}"}, headers=lin.headers)).raise_for_status()
 
-        def change(password: str) -> Attack:
-            body = {"email": thief.email, "current_password": password}
-            headers = {**thief.headers, "X-Forwarded-For": "203.0.113.1"}
+        def change(person: Person, password: str) -> Attack:
+            body = {"email": person.email, "current_password": password}
+            headers = {**person.headers, "X-Forwarded-For": "203.0.113.1"}
             return lambda _: enemy.patch("/users/me/", json=body, headers=headers)
 
         def guess(number: int) -> Awaitable[httpx.Response]:
@@ -124,13 +127,13 @@ async def bench(stack: Stack, seconds: float) -> bool:
 
         phases: list[tuple[str, Attack | None, int]] = [
             ("quiet", None, 0),
-            ("A: 20 changes of one account at once, wrong password", change("not the password"), 20),
-            ("A: 80 changes of one account at once, right password", change(PASSWORD), 80),
+            ("A: 20 changes of one account at once, wrong password", change(thief, "not the password"), 20),
+            ("A: 80 changes of one account at once, right password", change(owner, PASSWORD), 80),
             ("B: 64 sign-ins from 64 addresses at once", guess, 64),
         ]
         kept, quiet = True, 0.0
         for name, attack, attackers in phases:
-            seen = await measure(stack, lin, seconds, attack, attackers)
+            seen = await measure(stack, (lin, wang), seconds, attack, attackers)
             print(f"\n{name}, {seconds:g} s", *(f"  {kind:24} {it}" for kind, it in seen.items()), sep="\n", flush=True)
             print(f"  {'list p99':24} {seen['list'].at(0.99):.0f} ms", flush=True)
             took = seen["sign-in, known network"].at(0.5)

@@ -72,12 +72,21 @@ async def test_one_network_that_asks_for_many_names_delays_another_by_one_turn()
     await crowd.leave()
 
 
-async def test_turns_go_round_whoever_has_most_requests_waiting() -> None:
+async def test_turns_go_to_whoever_asks_least_and_among_equals_to_the_oldest() -> None:
     crowd = Crowd(make())
-    for name in "aaabbc":
+    for name in "aaabbcd":
         await crowd.come(name, Asker(f"10.0.0.{ord(name)}", name))
-    await crowd.serve(2)
-    assert crowd.order == ["a", "b", "c"]
+    await crowd.serve(6)
+    assert "".join(crowd.order) == "acdbbaa"
+    await crowd.leave()
+
+
+async def test_guesses_at_an_account_from_elsewhere_delay_it_by_one_turn_where_it_is_known() -> None:
+    crowd = Crowd(make(queue_share=20))
+    for number in range(21):
+        await crowd.come("storm", Asker(f"10.0.0.{number}", "account-1"))
+    await crowd.come("honest", Asker("10.1.1.1", "account-1", known=True))
+    assert await crowd.serve(1) == ["honest"]
     await crowd.leave()
 
 
@@ -90,7 +99,7 @@ async def test_a_network_that_the_account_has_signed_in_from_goes_before_64_that
     await crowd.leave()
 
 
-async def test_a_newcomer_goes_before_those_who_had_turns_and_takes_a_place_of_theirs_where_all_are_taken() -> None:
+async def test_a_newcomer_goes_before_those_who_ask_again_and_takes_a_place_of_theirs_where_all_are_taken() -> None:
     crowd = Crowd(make(queue=4))
     storm = [Asker(f"10.0.0.{number}", f"name-{number}") for number in range(4)]
     for asker in storm:
@@ -149,11 +158,19 @@ async def test_what_was_given_up_gets_no_turn() -> None:
     await crowd.leave()
 
 
-async def test_a_turn_that_comes_as_its_request_ends_goes_to_the_next() -> None:
-    crowd = Crowd(make())
+@pytest.mark.parametrize("first", ["the turn", "the end", "the client leaves"])
+async def test_a_turn_that_comes_as_its_request_ends_goes_to_the_next(first: str) -> None:
+    crowd, gone = Crowd(make()), asyncio.Event()
     await crowd.come("running", Asker("10.0.0.1", "account-1"))
-    ending = await crowd.come("ending", Asker("10.0.0.2", "account-2"))
+    ending = await crowd.come("ending", Asker("10.0.0.2", "account-2", left=gone.wait))
     await crowd.come("waiting", Asker("10.0.0.3", "account-3"))
+    if first == "the client leaves":
+        gone.set()
+        for _ in range(2):  # the watch ends, and then tells; the request itself has not run yet
+            await asyncio.sleep(0)
+        assert [ticket.turn.done() for ticket in crowd.turns._waiting] == [True, False]
+    elif first == "the end":
+        ending.cancel()
     crowd.turns.give_back()
     ending.cancel()
     await asyncio.gather(ending, return_exceptions=True)
@@ -162,10 +179,10 @@ async def test_a_turn_that_comes_as_its_request_ends_goes_to_the_next() -> None:
     await crowd.leave()
 
 
-async def test_who_had_turns_is_remembered_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_asked_is_remembered_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_REMEMBERED_KEYS", 10)
     turns = make()
     for number in range(50):
         await turns.take(Asker(f"10.0.0.{number}", f"account-{number}"))
         turns.give_back()
-    assert len(turns._used) == 10
+    assert len(turns._asked) == 10

@@ -11,10 +11,10 @@ from todo_core.errors import Unavailable
 from todo_core.settings import PasswordSettings
 
 _HALF_LIFE_SECONDS = 10.0
-"""After this time, half of what a key has used is forgotten."""
+"""After this time, half of what a key has asked for is forgotten."""
 _REMEMBERED_KEYS = 10_000
 _KNOWN_AHEAD = 10.0
-"""How many recent turns a network may have used that the account has signed in from, and still go first."""
+"""How often a network may have asked lately that the account has signed in from, and still go first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,9 @@ class Asker:
 
     @property
     def keys(self) -> tuple[tuple[str, str], tuple[str, str]]:
-        """Return the key by which its turns are counted."""
-        return ("network", self.network), ("subject", self.subject)
+        """Return the keys by which it is counted. Guesses from elsewhere do not count for a known account."""
+        account = ("pair", f"{self.subject}/{self.network}") if self.known else ("subject", self.subject)
+        return ("network", self.network), account
 
 
 @dataclass(slots=True, eq=False)
@@ -45,8 +46,8 @@ class _Ticket:
 class Turns:
     """Gives out as many turns at once as there are threads.
 
-    The next turn goes to the request whose network and account have used the fewest turns lately; among equals, to
-    the oldest. So a thousand requests of one account or one address delay another person by one turn, not a thousand.
+    The next turn goes to the request whose network and account have asked for the fewest lately, answered or not;
+    among equals, to the oldest. So a thousand requests of one account or one address delay another person by one turn.
     """
 
     def __init__(self, settings: PasswordSettings) -> None:
@@ -56,7 +57,7 @@ class Turns:
         self._seconds = settings.wait_seconds
         self._waiting: list[_Ticket] = []
         self._numbers = itertools.count()
-        self._used: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
+        self._asked: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
 
     async def take(self, asker: Asker) -> None:
         """Wait for a turn, which `give_back` ends.
@@ -64,8 +65,9 @@ class Turns:
         Raises:
             Unavailable: too many wait already, the deadline has passed, or the client has gone.
         """
+        self._count(asker)
         if self._free:
-            self._begin(asker)
+            self._free -= 1
             return
         ticket = _Ticket(asker, next(self._numbers), asyncio.get_running_loop().create_future())
         self._join(ticket)
@@ -90,20 +92,21 @@ class Turns:
     def give_back(self) -> None:
         """End a turn: the next request has its own."""
         self._free += 1
-        if self._waiting:
-            ticket = min(self._waiting, key=self._ranks())
+        # One that has timed out, or whose client has left, stands here until its task runs.
+        if waiting := [ticket for ticket in self._waiting if not ticket.turn.done()]:
+            ticket = min(waiting, key=self._ranks())
             self._waiting.remove(ticket)
-            self._begin(ticket.asker)
+            self._free -= 1
             ticket.turn.set_result(None)
 
     def _join(self, ticket: _Ticket) -> None:
-        """Enter the queue. Where it is full, the request of those who use most leaves it."""
-        for key in ticket.asker.keys:
-            if sum(key in waiting.asker.keys for waiting in self._waiting) >= self._share:
-                raise Unavailable(retry_after=2)
-        if len(self._waiting) >= self._most:
-            rank = self._ranks()
-            last = max(self._waiting, key=rank)
+        """Enter the queue. Where a share or all of it is full, the request of those who ask most leaves it."""
+        rank = self._ranks()
+        for key in (None, *ticket.asker.keys):
+            crowd = [waiting for waiting in self._waiting if key is None or key in waiting.asker.keys]
+            if len(crowd) < (self._most if key is None else self._share):
+                continue
+            last = max(crowd, key=rank)
             if rank(last) <= rank(ticket):
                 raise Unavailable(retry_after=2)
             self._waiting.remove(last)
@@ -114,23 +117,22 @@ class Turns:
         now = time.monotonic()  # one moment for all that are compared
 
         def rank(ticket: _Ticket) -> tuple[float, int]:
-            used = max(self._used_by(key, now) for key in ticket.asker.keys)
-            return used - (_KNOWN_AHEAD if ticket.asker.known else 0.0), ticket.number
+            asked = max(self._asked_by(key, now) for key in ticket.asker.keys)
+            return asked - (_KNOWN_AHEAD if ticket.asker.known else 0.0), ticket.number
 
         return rank
 
-    def _begin(self, asker: Asker) -> None:
-        self._free -= 1
+    def _count(self, asker: Asker) -> None:
         now = time.monotonic()
         for key in asker.keys:
-            self._used[key] = (self._used_by(key, now) + 1, now)
-            self._used.move_to_end(key)
-        while len(self._used) > _REMEMBERED_KEYS:
-            self._used.popitem(last=False)
+            self._asked[key] = (self._asked_by(key, now) + 1, now)
+            self._asked.move_to_end(key)
+        while len(self._asked) > _REMEMBERED_KEYS:
+            self._asked.popitem(last=False)
 
-    def _used_by(self, key: tuple[str, str], now: float) -> float:
-        turns, at = self._used.get(key, (0.0, now))
-        return float(turns * 0.5 ** ((now - at) / _HALF_LIFE_SECONDS))
+    def _asked_by(self, key: tuple[str, str], now: float) -> float:
+        times, at = self._asked.get(key, (0.0, now))
+        return float(times * 0.5 ** ((now - at) / _HALF_LIFE_SECONDS))
 
 
 def _refuse(ticket: _Ticket) -> None:
