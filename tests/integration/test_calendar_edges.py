@@ -126,10 +126,11 @@ STORED = {
 
 async def test_what_was_stored_before_there_was_a_range_is_harmless(empty_database: str, redis_url: str) -> None:
     settings = make_settings(empty_database, redis_url)
-    await in_thread(runner.upgrade, settings, "0005")
+    await in_thread(runner.upgrade, settings)
     async with running_api(settings) as api:
         person = await api.person()
         todos = [await person.add_todo(text, due_at="2026-12-01T09:00:00Z") for text in STORED]
+    await in_thread(runner.downgrade, settings, "0005")
     sql = await asyncpg.connect(empty_database)
     for todo, text in zip(todos, STORED, strict=True):
         for statement in (
