@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from todo_api.middleware import BODY_SECONDS
+from todo_api.protocol import HEAD_BYTES, HEAD_FIELDS, HEAD_SECONDS, PIPELINED_REQUESTS
 from todo_core.accounts.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
+from todo_core.accounts.signing import LONGEST_TOKEN
+from todo_core.accounts.tokens import REMEMBERED_TOKENS
 from todo_core.preferences.service import MOST_DEFAULTS
 from todo_core.reminders.service import MOST_REMINDERS
 from todo_core.settings import PasswordSettings, RateLimitSettings, Settings, StreamSettings, variable_name
@@ -16,6 +20,10 @@ from todo_core.webhooks.service import MOST_WEBHOOKS, URL_LENGTH
 
 ROOT = Path(__file__).parents[2]
 PAGES = ("docs/limits.md", "docs/limits.zh-CN.md")
+REQUESTS = [
+    *(HEAD_BYTES, HEAD_FIELDS, HEAD_SECONDS, BODY_SECONDS, PIPELINED_REQUESTS),
+    *(LONGEST_TOKEN, REMEMBERED_TOKENS),
+]
 CONTRACT = [MOST_REMINDERS, MOST_DEFAULTS, MOST_WEBHOOKS, TITLE_LENGTH, DESCRIPTION_LENGTH, URL_LENGTH]
 
 
@@ -60,5 +68,5 @@ def test_every_limit_has_its_row(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_bounds_without_a_setting_are_the_codes(page: str) -> None:
     fixed = [bound for bound, setting in rows(page) if not setting]
-    assert [int(bound) for bound in fixed[-7:]] == [*CONTRACT, MINIMUM_LENGTH]
+    assert [int(bound) for bound in fixed[-14:]] == [*REQUESTS, *CONTRACT, MINIMUM_LENGTH]
     assert str(MAXIMUM_LENGTH) in (ROOT / page).read_text(encoding="utf-8")
