@@ -28,13 +28,17 @@ from todo_core.todos.service import TodoBrowser
 
 _Kept = tuple[str, bytes]
 """A page, after the version that it was read at."""
-_MOST_UNWRITTEN = 200
+_UNWRITTEN_BYTES = 8 * 1024 * 1024
 _ENTRY_BYTES = 512
 """What the cache keeps beside a page: its key and its places in three dictionaries. An empty page has 32 bytes."""
 
 
 def _size(kept: _Kept) -> int:
     return len(kept[1]) + _ENTRY_BYTES
+
+
+def _unwritten() -> LRUCache[str, _Kept]:
+    return LRUCache(_UNWRITTEN_BYTES, getsizeof=_size)
 
 
 class TodoLists:
@@ -49,7 +53,7 @@ class TodoLists:
         self._enabled = settings.enabled
         self._ttl = settings.ttl_seconds
         self._sent: LRUCache[str, _Kept] = LRUCache(settings.local_bytes, getsizeof=_size)
-        self._unwritten: dict[str, _Kept] = {}
+        self._unwritten = _unwritten()
         self._writing: asyncio.Task[None] | None = None
         self.read_from = {"process": 0, "redis": 0, "postgresql": 0}
         """How many pages have come from where."""
@@ -103,16 +107,16 @@ class TodoLists:
         return version.decode("ascii", "replace"), page
 
     def _write(self, key: str, kept: _Kept) -> None:
-        if len(self._unwritten) < _MOST_UNWRITTEN:  # beyond that, Redis is slower than we read: it is left alone
-            self._unwritten[key] = kept
+        if _size(kept) <= self._unwritten.maxsize:
+            self._unwritten[key] = kept  # where Redis is slower than we read, the oldest are not written
         if self._writing is None or self._writing.done():
             self._writing = asyncio.create_task(self._write_all())
 
     async def _write_all(self) -> None:
         while self._unwritten:
-            batch, self._unwritten = self._unwritten, {}
+            batch, self._unwritten = self._unwritten, _unwritten()
 
-            async def send(redis: Any, batch: dict[str, _Kept] = batch) -> None:
+            async def send(redis: Any, batch: LRUCache[str, _Kept] = batch) -> None:
                 pipeline = redis.pipeline(transaction=False)
                 for key, (version, page) in batch.items():
                     pipeline.set(key, b"%b %b" % (version.encode("ascii"), page), ex=self._ttl)
