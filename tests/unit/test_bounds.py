@@ -49,7 +49,7 @@ BOUNDS = {
     "StatementPool._idle": "DATABASE_STATEMENT_POOL_SIZE",
     "StatementPool._open": "DATABASE_STATEMENT_POOL_SIZE",
     "StreamRegistry._open": "STREAM_MOST, and STREAM_PER_ACCOUNT for each account",
-    "Turns._used": "_REMEMBERED_KEYS",
+    "Turns._asked": "_REMEMBERED_KEYS",
     "Turns._waiting": "PASSWORD_QUEUE",
     "TodoLists.read_from": "places that a page is read from",
 }
