@@ -23,6 +23,8 @@ TODOS = 40_000
 BOUNDS = {"create": 2.5, "complete": 2.5, "patch": 2.5, "uncached list": 2.0, "read by id": 2.0}
 CACHED_BOUND = 1.5
 FOR_CONTEXT = ("create, due tomorrow",)
+GUARD_MARGIN = 1.3
+"""How much more `--quick` lets pass: it has fewer and shorter rounds, and CI's machine may be busy."""
 TAIL_BOUND = 8.0
 """p99 of creates from as many accounts as connections, over their p50."""
 
@@ -37,9 +39,10 @@ async def run(stack: Stack, *, quick: bool) -> tuple[dict[str, object], list[Rat
     print(f"\nOne process each, {CONNECTIONS} connections of as many accounts; lists of 20 out of {TODOS:,} todos")
     samples = await alternate(targets, QUICK if quick else FULL, stack.meters, rounds=9 if quick else 15)
     print(report.samples_table(samples, first_column="request"))
-    ratios = [_cpu(samples, kind, "by hand", bound) for kind, bound in BOUNDS.items()]
+    margin = GUARD_MARGIN if quick else 1
+    ratios = [_cpu(samples, kind, "by hand", bound * margin) for kind, bound in BOUNDS.items()]
     ratios += [
-        _cpu(samples, "cached list", "FastAPI, a JWT check and the same bytes", CACHED_BOUND),
+        _cpu(samples, "cached list", "FastAPI, a JWT check and the same bytes", CACHED_BOUND * margin),
         *(_cpu(samples, kind, "by hand", None) for kind in FOR_CONTEXT),
         Ratio.of(
             f"create from {CONNECTIONS} accounts, p99 / p50",

@@ -117,7 +117,7 @@ class Ratio:
         spread = f"({min(self.values):.2f}-{max(self.values):.2f})"
         if self.bound is None:
             return f"{self.name}: {self.value:.2f} {spread}"
-        return f"{self.name}: {self.value:.2f} {spread}, bound {self.bound}: {'kept' if self.kept else 'BROKEN'}"
+        return f"{self.name}: {self.value:.2f} {spread}, bound {self.bound:.2f}: {'kept' if self.kept else 'BROKEN'}"
 
 
 class Floor(Ratio):
