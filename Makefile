@@ -184,11 +184,15 @@ soak: $(READY) .venv-lint/.ready ## Break a container stack of its own: every ki
 # ---- ECS without containers ---------------------------------------------------------------------------------------------
 
 .PHONY: ecs-deploy
-ecs-deploy: ## Install or upgrade a host without containers by SSH (HOST=user@host; only says what it would do without CONFIRM=yes)
-	@HOST="$(HOST)" CONFIRM="$(CONFIRM)" CHECK="$(CHECK)" ARGS='$(ARGS)' SSH='$(SSH)' deploy/ecs/deploy.sh
+ecs-deploy: .venv-ecs/.ready ## Install or upgrade a host without containers by SSH (HOST=user@host; only says what it would do without CONFIRM=yes)
+	@HOST="$(HOST)" CONFIRM="$(CONFIRM)" deploy/ecs/deploy.sh deploy $(ARGS)
+
+.PHONY: ecs-rollback
+ecs-rollback: .venv-ecs/.ready ## Serve the release before again, or RELEASE=name (the same way); the database stays as it is
+	@HOST="$(HOST)" CONFIRM="$(CONFIRM)" RELEASE="$(RELEASE)" deploy/ecs/deploy.sh rollback $(ARGS)
 
 .PHONY: test-ecs
-test-ecs: $(READY) ## Carry out that road on a bare Debian 12 in a container: install, serve, upgrade under load, roll back
+test-ecs: $(READY) .venv-ecs/.ready ## Carry out that road on a bare Debian 12 in a container: install, serve, upgrade under load, roll back
 	@$(PY) -m pytest tests/deploy $(ARGS)
 
 # ---- Kubernetes -------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ Each is a requirement file with a hash for every file and the name of no index, 
 * mail.lock: the mail catcher's image
 * k8s.lock: the tools of `make k8s-check`, in an environment of their own and so at versions of their own
 * lint.lock: the tools of `make stack-lint`, the same way
+* ecs.lock: Ansible for `make ecs-deploy`, the same way
 * supply.lock: the tools of `make sbom` and `make scan`, the same way
 * browser.lock: Playwright, for `make browser`, the same way
 * acme.lock: the image that gets the public certificate
@@ -28,7 +29,7 @@ REQUIREMENTS = ROOT / "requirements"
 CORE, API, WORKER = (f"services/{name}/pyproject.toml" for name in ("core", "api", "worker"))
 DEV = "requirements/dev.in"
 OLDEST_PYTHON = "3.11"
-APART = {"dev", "k8s", "lint", "supply", "browser"}
+APART = {"browser", "dev", "ecs", "k8s", "lint", "supply"}
 """Locks of environments that share nothing; all others follow dev.lock."""
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
@@ -43,6 +44,7 @@ def sources() -> dict[str, list[str]]:
         "mail": ["requirements/mail.in"],
         "k8s": ["requirements/k8s.in"],
         "lint": ["requirements/lint.in"],
+        "ecs": ["requirements/ecs.in"],
         "supply": ["requirements/supply.in"],
         "browser": ["requirements/browser.in"],
         "acme": ["requirements/acme.in"],

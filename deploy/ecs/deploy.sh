@@ -1,47 +1,45 @@
 #!/usr/bin/env bash
-# make ecs-deploy: brings this commit to a host without containers, and runs install.sh there.
+# make ecs-deploy, make ecs-rollback: runs deploy.yml or rollback.yml on a host without containers, by SSH.
 #
-#   make ecs-deploy HOST=user@host                         says what it would do
-#   make ecs-deploy HOST=user@host CONFIRM=yes             does it
-#   make ecs-deploy HOST=user@host CHECK=1 CONFIRM=yes     brings it there, and lets install.sh say what it would do
-#   ARGS="--domain todo.example.com --with-postgresql --with-redis"   what install.sh is told, the first time
-#   SSH="ssh -p 2222 -i key"                               another way there
+#   make ecs-deploy HOST=user@host                  says what would change on the host, and changes nothing
+#   make ecs-deploy HOST=user@host CONFIRM=yes      does it
+#   ARGS="-e domain=todo.example.com ..."           what deploy.yml is told, and other options of ansible-playbook
 set -euo pipefail
+playbook=$1
+shift
 cd "$(dirname "$0")/../.."
 
-fail() {
-    printf 'make ecs-deploy: %s\n' "$1" >&2
+if [[ ! ${HOST:-} =~ ^([A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9._-]*$ ]]; then
+    echo "Say where to: make ecs-$playbook HOST=user@host" >&2
     exit 1
-}
+fi
+user=root
+[[ $HOST != *@* ]] || user=${HOST%@*}
+options=(--inventory "${HOST#*@}," --user "$user")
+[ "$user" = root ] || options+=(--become)
+[ "${CONFIRM:-}" = yes ] || options+=(--check --diff)
 
-host=${HOST:-}
-[ -n "$host" ] || fail "say where to: make ecs-deploy HOST=user@host"
-[[ $host =~ ^[A-Za-z0-9][A-Za-z0-9@._:-]*$ ]] || fail "'$host' is no user@host."
-[ -z "$(git status --porcelain)" ] || echo "make ecs-deploy: what is not committed stays here." >&2
-
+# The commit, and not the working tree: a release is what its name says.
+[ -z "$(git status --porcelain)" ] || echo "What is not committed stays here." >&2
+source=$(mktemp -d)
+trap 'rm -rf "$source"' EXIT
 revision=$(git rev-parse HEAD)
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' services/api/pyproject.toml)
-release=$version-${revision:0:12}
-read -r -a ssh <<<"${SSH:-ssh}"
-check=${CHECK:+--check}
-folder=/var/tmp/todo-$release
-# Who is not root becomes it, where sudo lets them.
-install="cd $folder && \$([ \"\$(id -u)\" = 0 ] || echo sudo) env REVISION=$revision deploy/ecs/install.sh --release $release $check ${ARGS:-}"
-
-cat <<END
-To $host, by ${ssh[*]}:
-  1. unpack $(git ls-files -- deploy nginx ops requirements services | wc -l) files of commit ${revision:0:12} into $folder
-  2. there: deploy/ecs/install.sh --release $release $check ${ARGS:-}
-  3. remove $folder
-END
-if [ "${CONFIRM:-}" != yes ]; then
-    echo "Nothing was done. With CONFIRM=yes it is."
-    exit 0
+tools=${ANSIBLE:-$PWD/.venv-ecs/bin}
+git archive "$revision" -- deploy/ecs nginx ops requirements services | tar --extract --directory "$source"
+release=${RELEASE:-}
+if [ "$playbook" = deploy ]; then
+    release=$(sed -n 's/^version = "\(.*\)"/\1/p' services/api/pyproject.toml)-${revision:0:12}
+    for package in core api worker; do
+        (cd "$source/services/$package" && "$tools/hatchling" build --target wheel --directory "$source/wheels" >/dev/null 2>"$source/log") ||
+            { cat "$source/log" >&2; exit 1; }
+    done
+    echo "$revision" >"$source/REVISION"
+    tar --create --directory "$source" --file "$source/release.tar" \
+        REVISION deploy nginx ops requirements/{api,build,worker}.lock wheels
 fi
 
-git archive --format=tar "$revision" -- deploy nginx ops requirements services |
-    "${ssh[@]}" "$host" "rm -rf $folder && mkdir -p $folder && tar -x -C $folder"
 status=0
-"${ssh[@]}" "$host" "$install" || status=$?
-"${ssh[@]}" "$host" "rm -rf $folder"
+ANSIBLE_CONFIG=$source/deploy/ecs/ansible.cfg "$tools/ansible-playbook" "${options[@]}" \
+    --extra-vars "release=$release source=$source" "$@" "$source/deploy/ecs/$playbook.yml" || status=$?
+[ "${CONFIRM:-}" = yes ] || echo "Nothing was changed. With CONFIRM=yes it is."
 exit $status

@@ -104,15 +104,3 @@ def test_a_fresh_host_comes_as_far_as_starting_the_stack(bare: Host) -> None:
 
 def _blocks() -> list[str]:
     return re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-
-
-def test_a_compose_plugin_that_is_not_what_was_written_down_is_thrown_away(bare: Host) -> None:
-    bare.install_packages("curl")
-    bare.take("deploy", to="/opt/todo")
-    bare.run("echo another >/tmp/plugin")
-    status, said = bare.status(
-        ". /opt/todo/deploy/ecs/containers.sh && PLUGINS=/tmp/plugins"
-        f" COMPOSE_PLUGIN_URL=file:///tmp/plugin COMPOSE_PLUGIN_SHA256={'0' * 64} install_compose"
-    )
-    assert (status, "is not what COMPOSE_PLUGIN_SHA256 says" in said) == (1, True)
-    assert bare.run("ls /tmp/plugins") == ""
