@@ -409,7 +409,8 @@ async def test_a_change_of_a_todo_reads_no_table_whole(connection: asyncpg.Conne
         await write
         plan = await explain(connection, recorder.asked.pop(), mode)
         assert index_names(plan) == expected, shown(plan)
-        assert blocks(plan) <= 60, shown(plan)
+        # Rows, not blocks: a write also counts the blocks of catalogues and free-space maps, more after a vacuum.
+        assert sum(rows_read(node) for node in nodes(plan) if "Index Name" in node) <= 3, shown(plan)
 
 
 async def test_all_of_an_account_goes_without_reading_the_tables_of_others(connection: asyncpg.Connection) -> None:
