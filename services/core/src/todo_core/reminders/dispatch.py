@@ -71,7 +71,8 @@ WITH candidate AS (
     LIMIT $1 * 2
     FOR UPDATE SKIP LOCKED
 ), by_endpoint AS (
-    SELECT *, row_number() OVER (PARTITION BY channel, endpoint_id ORDER BY next_attempt_at) AS endpoint_turn
+    SELECT candidate.*,
+           row_number() OVER (PARTITION BY channel, endpoint_id ORDER BY next_attempt_at {direction}) AS endpoint_turn
     FROM candidate
 ), by_channel AS (
     SELECT by_endpoint.*, row_number() OVER (PARTITION BY channel ORDER BY next_attempt_at {direction}) AS channel_turn
