@@ -87,6 +87,16 @@ async def test_a_stolen_access_token_does_not_open_the_password_to_guesses(
     assert statuses[-1] == 429
 
 
+async def test_right_passwords_of_one_account_from_one_network_have_a_bound(run_limited: RunLimited) -> None:
+    limited = await run_limited(password_checks=5)
+    person = await limited.person()  # one sign-in
+    change = {"email": person.email, "current_password": person.password}
+    statuses = [(await person.patch("/users/me/", json=change)).status_code for _ in range(5)]
+    assert statuses == [200] * 4 + [429]
+    assert await guess(limited.http, person.username, person.password) == 429
+    assert await guess_from(limited, "127.0.1.1", person.username, person.password) == 200
+
+
 async def test_username_and_email_of_one_account_count_together(run_limited: RunLimited) -> None:
     limited = await run_limited()
     person = await limited.person()

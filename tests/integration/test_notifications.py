@@ -159,31 +159,3 @@ async def test_a_notification_outlives_its_todo_and_goes_with_its_account(
     connection = await asyncpg.connect(database_url)
     assert await connection.fetchval("SELECT count(*) FROM notifications WHERE account_id = $1", lin.id) == 0
     await connection.close()
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("GET", "/notifications/", None),
-        ("GET", "/notifications/stream", None),
-        ("POST", "/notifications/read", {}),
-        ("POST", f"/notifications/{uuid4()}/read", None),
-        ("GET", PREFERENCES, None),
-        ("PATCH", PREFERENCES, {}),
-        ("PATCH", PREFERENCES, {"timezone": "Asia/Shanghai"}),
-        ("GET", "/webhooks/", None),
-        ("POST", "/webhooks/", {"url": "https://example.com"}),
-        ("PATCH", f"/webhooks/{uuid4()}", {"active": True}),
-        ("POST", f"/webhooks/{uuid4()}/rotate-secret", None),
-        ("DELETE", f"/webhooks/{uuid4()}", None),
-        ("POST", "/users/me/verify-email", None),
-    ],
-)
-async def test_without_a_good_token_everything_is_401(
-    api: Api, method: str, path: str, body: dict[str, Any] | None
-) -> None:
-    """Without a token, and with that of an account that is gone."""
-    gone = await api.person()
-    await gone.delete("/users/me", json={"password": gone.password})
-    for answer in (await api.http.request(method, path, json=body), await gone.request(method, path, json=body)):
-        assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")

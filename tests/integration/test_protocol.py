@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
@@ -206,6 +206,39 @@ async def test_a_body_that_comes_slowly_is_answered_with_408(
         dribbling.cancel()
     assert (status, headers["connection"]) == (408, "close")
     assert json.loads(body)["code"] == "request_timeout"
+
+
+async def test_uploads_that_stall_are_bounded_together_and_short_bodies_are_still_served(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middleware, "UPLOADING_BYTES", 250_000)
+    upload = request(b"Content-Length: 900000", method=b"POST", path=b"/token")
+    async with asyncio.timeout(10), AsyncExitStack() as stalled:
+        for _ in range(2):
+            _, writer = await stalled.enter_async_context(connected(api))
+            writer.write(upload + b"x" * 100_000)
+            await writer.drain()
+        reader, writer = await stalled.enter_async_context(connected(api))
+        writer.write(upload + b"x" * 100_000)
+        status, headers, body = await read_answer(reader)
+        assert (status, headers["connection"], json.loads(body)["code"]) == (503, "close", "unavailable")
+        assert (await api.http.post("/token", data={"username": "x"})).status_code == 400
+    # Those that went away are not counted any more.
+    whole = request(b"Content-Length: 240000", method=b"POST", path=b"/token") + b"x" * 240_000
+    assert (await ask(api, whole))[0] == 415
+
+
+async def test_connections_beyond_the_bound_are_closed_and_those_before_it_served(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with asyncio.timeout(10), connected(api) as (reader, writer):
+        writer.write(request())
+        assert (await read_answer(reader))[0] == 200
+        monkeypatch.setattr(protocol, "CONNECTIONS", 1)
+        async with connected(api) as (refused, _):
+            assert await rest(refused) == b""
+        writer.write(request())
+        assert (await read_answer(reader))[0] == 200
 
 
 async def test_an_answer_that_takes_long_and_a_stream_are_not_cut_off(

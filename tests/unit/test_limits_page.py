@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from todo_api.middleware import BODY_SECONDS
-from todo_api.protocol import HEAD_BYTES, HEAD_FIELDS, HEAD_SECONDS, PIPELINED_REQUESTS
+from todo_api.middleware import BODY_SECONDS, UPLOADING_BYTES
+from todo_api.protocol import CONNECTIONS, HEAD_BYTES, HEAD_FIELDS, HEAD_SECONDS, PIPELINED_REQUESTS
 from todo_core.accounts.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
 from todo_core.accounts.signing import LONGEST_TOKEN
 from todo_core.accounts.tokens import REMEMBERED_TOKENS
@@ -21,7 +21,7 @@ from todo_core.webhooks.service import MOST_WEBHOOKS, URL_LENGTH
 ROOT = Path(__file__).parents[2]
 PAGES = ("docs/limits.md", "docs/limits.zh-CN.md")
 REQUESTS = [
-    *(HEAD_BYTES, HEAD_FIELDS, HEAD_SECONDS, BODY_SECONDS, PIPELINED_REQUESTS),
+    *(HEAD_BYTES, HEAD_FIELDS, HEAD_SECONDS, BODY_SECONDS, UPLOADING_BYTES, CONNECTIONS, PIPELINED_REQUESTS),
     *(LONGEST_TOKEN, REMEMBERED_TOKENS),
 ]
 CONTRACT = [MOST_REMINDERS, MOST_DEFAULTS, MOST_WEBHOOKS, TITLE_LENGTH, DESCRIPTION_LENGTH, URL_LENGTH]
@@ -68,5 +68,5 @@ def test_every_limit_has_its_row(page: str) -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_bounds_without_a_setting_are_the_codes(page: str) -> None:
     fixed = [bound for bound, setting in rows(page) if not setting]
-    assert [int(bound) for bound in fixed[-14:]] == [*REQUESTS, *CONTRACT, MINIMUM_LENGTH]
+    assert [int(bound) for bound in fixed[-16:]] == [*REQUESTS, *CONTRACT, MINIMUM_LENGTH]
     assert str(MAXIMUM_LENGTH) in (ROOT / page).read_text(encoding="utf-8")

@@ -73,6 +73,7 @@ class Limits:
         self._pair = _Window.of("guesses_pair", settings.sign_in_failures, seconds)
         self._account = _Window.of("guesses_account", settings.account_failures, seconds)
         self._network = _Window.of("guesses_network", settings.network_failures, seconds)
+        self._right = _Window.of("passwords_right", settings.password_checks, seconds)
         self._registrations = _Window.of("registrations", settings.registrations, settings.registration_window_seconds)
         self._mails_network = _Window.of("mails_network", settings.mails_network, _DAY)
         self._mails_all = _Window.of("mails_all", settings.mails_all, _DAY)
@@ -83,12 +84,12 @@ class Limits:
         """Call before a password is checked. Whether the account has signed in from this network before.
 
         Raises:
-            TooManyRequests: too many were wrong.
+            TooManyRequests: too many were wrong, or right.
         """
         if not self._settings.enabled:
             return False
         known = bool(await self._redis.attempt(lambda redis: redis.exists(self._known_key(network, subject))))
-        for window, key in self._guesses(network, subject, known=known):
+        for window, key in [*self._guesses(network, subject, known=known), (self._right, f"{subject}/{network}")]:
             if not await self._test(window, key):
                 raise TooManyRequests(retry_after=await self._refuse(window, key))
         return known
@@ -118,6 +119,7 @@ class Limits:
         if not self._settings.enabled:
             return
         await self.admit(network, subject)
+        await self._hit(self._right, f"{subject}/{network}")
         key, seconds = self._known_key(network, subject), self._settings.known_seconds
         await self._redis.attempt(lambda redis: redis.set(key, b"", ex=seconds))
 

@@ -21,6 +21,8 @@ _DRAIN_BYTES = 16 * 1024 * 1024
 _DRAIN_SECONDS = 10.0
 BODY_SECONDS = 60.0
 """From the end of the headers to the end of the body."""
+UPLOADING_BYTES = 32 * 1024 * 1024
+"""Of all bodies of a process that have come in part. A body that comes at once, as a todo does, is not counted."""
 _PROBES = ("/livez", "/readyz")
 
 _log = structlog.get_logger("todo_api.requests")
@@ -113,7 +115,8 @@ class BodyLimit:
     """Reads a request's body, up to a limit, before the application sees the request.
 
     Beyond it, the application gets `BodyTooLarge` in the request's state in place of a body: whether to say that, or
-    that the caller is not signed in, is for the operation to decide. A body that takes too long is answered with 408.
+    that the caller is not signed in, is for the operation to decide. A body that takes too long is answered with 408,
+    and with 503 where the unfinished bodies of all requests are too large together.
 
     A server that answers and closes at once breaks the connection of a client that is still sending, and the client
     never reads why. So the rest is read first and thrown away, up to a bound.
@@ -122,6 +125,7 @@ class BodyLimit:
     def __init__(self, app: ASGIApp, limit: int) -> None:
         self._app = app
         self._limit = limit
+        self._uploading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -135,8 +139,10 @@ class BodyLimit:
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 body = await self._read(scope, receive, declared)
-        except TimeoutError:
-            answer = problem(scope, "request_timeout", headers={"Connection": "close"})
+        except (TimeoutError, _TooMuch) as refused:
+            code = "unavailable" if isinstance(refused, _TooMuch) else "request_timeout"
+            retry = {"Retry-After": "5"} if code == "unavailable" else {}
+            answer = problem(scope, code, headers={"Connection": "close", **retry})
             await answer(scope, receive, send)
             return
         except _Gone:
@@ -155,20 +161,30 @@ class BodyLimit:
     async def _read(self, scope: Scope, receive: Receive, declared: int | None) -> bytes | None:
         chunks: list[bytes] = []
         size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _Gone
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            done = not message.get("more_body", False)
-            if size > self._limit or (declared is not None and declared > self._limit):
-                done = await _drain(receive, done=done, size=size)
-                scope["state"]["refusal"] = BodyTooLarge(self._limit, is_drained=done)
-                return b""
-            chunks.append(chunk)
-            if done:
-                return b"".join(chunks)
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise _Gone
+                chunk = message.get("body", b"")
+                done = not message.get("more_body", False)
+                chunks.append(chunk)
+                size += len(chunk)
+                self._uploading += len(chunk)
+                if size > self._limit or (declared is not None and declared > self._limit):
+                    done = await _drain(receive, done=done, size=size)
+                    scope["state"]["refusal"] = BodyTooLarge(self._limit, is_drained=done)
+                    return b""
+                if done:
+                    return b"".join(chunks)
+                if self._uploading > UPLOADING_BYTES:
+                    raise _TooMuch
+        finally:
+            self._uploading -= size
+
+
+class _TooMuch(Exception):
+    """The unfinished bodies of all requests have too many bytes together."""
 
 
 class _Gone(Exception):

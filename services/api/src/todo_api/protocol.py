@@ -19,6 +19,9 @@ HEAD_SECONDS = 15.0
 PIPELINED_REQUESTS = 16
 """Those that a connection may send before the first of them is answered."""
 
+CONNECTIONS = 2_048
+"""Of one process, twice the streams that it serves; each may hold HEAD_BYTES. Beyond, a new one is closed."""
+
 _LINGER_SECONDS = 3.0
 _SLICE = 16 * 1024
 """Bytes parsed at a time: a read has up to 256 KiB, and the rest of it need not be parsed once a bound is broken."""
@@ -45,6 +48,10 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock."""
         super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            self.logger.warning("Closed a connection: %d are open.", CONNECTIONS)
+            transport.abort()
+            return
         self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -45,7 +45,8 @@ class RateLimitSettings(Concern):
     network_failures: int = Field(
         40, ge=1, description="wrong passwords from one network for all accounts that have not signed in from it"
     )
-    sign_in_window_seconds: int = Field(900, ge=1, description="seconds within which wrong passwords count")
+    password_checks: int = Field(100, ge=1, description="right passwords for one account from one network")
+    sign_in_window_seconds: int = Field(900, ge=1, description="seconds within which passwords count")
     known_seconds: int = Field(
         2_592_000, ge=1, description="seconds that an account's sign-in from a network is remembered"
     )
