@@ -34,15 +34,19 @@ seed: $(READY) ## Fill a demo account with a few hundred todos, while `make run`
 	@$(PY) -m dev.seed
 
 .PHONY: test
-test: $(READY) ## Run all tests that need no Docker, on throw-away servers, and measure coverage (ARGS="-k cursor -x")
-	@$(PY) -m pytest --cov --cov-report=term-missing:skip-covered $(ARGS)
+test: $(READY) ## Run all tests that need no Docker, on throw-away servers, two files at a time (ARGS="-k cursor -x")
+	@$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+.PHONY: coverage
+coverage: $(READY) ## Run the same tests and measure what they cover (others' servers: TEST_DATABASE_URL=..., TEST_REDIS_SERVER=/usr/bin/redis-server)
+	@$(PY) -m pytest -n 2 --dist loadfile --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 .PHONY: test-unit
 test-unit: $(READY) ## Run the tests that need no server at all
 	@$(PY) -m pytest tests/unit $(ARGS)
 
 .PHONY: test-integration
-test-integration: $(READY) ## Run the tests on PostgreSQL and Redis (others: TEST_DATABASE_URL=..., TEST_REDIS_SERVER=/usr/bin/redis-server)
+test-integration: $(READY) ## Run the tests on PostgreSQL and Redis
 	@$(PY) -m pytest tests/integration $(ARGS)
 
 .PHONY: check

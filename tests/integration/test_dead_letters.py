@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import in_thread
 from tests.factories import Person
-from todo_core.admin import main
+from todo_core.admin.commands import main
 from todo_core.settings import DatabaseSettings
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -32,6 +33,7 @@ async def meanwhile(office: Office, *statements: str) -> None:
         "UPDATE reminders SET occurrence = 2, state = 'scheduled', remind_at = now() + interval '1 day'",
         "UPDATE reminders SET state = 'cancelled'",
         "UPDATE webhooks SET active = false",
+        "UPDATE accounts SET disabled_at = now()",
         "INSERT INTO preferences (account_id, webhook) SELECT id, false FROM accounts"
         " ON CONFLICT (account_id) DO UPDATE SET webhook = false",
     ],
@@ -47,6 +49,24 @@ async def test_what_was_done_moved_or_switched_off_meanwhile_is_not_announced(
     await office.settled()
     assert await office.states() == {"cancelled": 1}
     assert http.ledger == []
+
+
+async def test_a_disabled_account_gets_no_reminder_and_others_do(office: Office) -> None:
+    disable = "UPDATE accounts SET disabled_at = now() WHERE id = $1"
+    claimed, due, other = [await office.account() for _ in range(3)]
+    await office.remind(claimed)
+    pool = StatementPool(office.settings.database)
+    assert (await Dispatch(pool).claim(100)).deliveries
+    await pool.close()
+    await office.remind(due)
+    for account in (claimed, due):
+        await office.sql.execute(disable, UUID(account))
+    await office.remind(other)
+    await office.start()
+    await office.settled(2)
+    assert await office.states() == {"cancelled": 1, "sent": 1}
+    assert await office.sql.fetchval("SELECT state FROM reminders WHERE account_id = $1", UUID(due)) == "skipped"
+    assert [str(row[0]) for row in await office.sql.fetch("SELECT account_id FROM notifications")] == [other]
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM todos", "DELETE FROM reminders", "DELETE FROM accounts"])

@@ -39,6 +39,8 @@ class Account(SQLModel, table=True):
     locale: str = Field(sa_column_kwargs={"server_default": text("'en'")})
     auth_version: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
     """Access tokens carry it; raising it ends them all."""
+    disabled_at: datetime | None = Field(default=None, sa_type=Instant)
+    """The time from which it cannot sign in, and its reminders are not sent: an operator disabled it."""
     change_seq: int = Field(default=0, sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
     """Raised under the row's lock by every change of the account's todos: orders changes, and versions cached lists."""
     changed_at: datetime = Field(default=None, sa_type=Instant, sa_column_kwargs={"server_default": func.now()})

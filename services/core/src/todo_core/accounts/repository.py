@@ -58,11 +58,12 @@ class AccountReads:
         self._reads = reads
 
     async def credentials(self, *, username_key: str | None = None, email_key: str | None = None) -> Credentials | None:
-        """By username or by e-mail address."""
+        """By username or by e-mail address. A disabled account has none: it is as if it did not exist."""
         column, key = ("username_key", username_key) if email_key is None else ("email_key", email_key)
         return self._credentials(
             await self._reads.fetchrow(
-                f"SELECT id, auth_version, password_hash FROM accounts WHERE {column} = $1",  # noqa: S608 - one of two
+                "SELECT id, auth_version, password_hash FROM accounts"  # noqa: S608 - one of two
+                f" WHERE {column} = $1 AND disabled_at IS NULL",
                 key,
             )
         )

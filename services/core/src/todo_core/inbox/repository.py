@@ -32,7 +32,8 @@ WITH asked AS (
     SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[])
         AS a (delivery_id, fence, account_id, notification_id)
 ), owner AS MATERIALIZED (
-    SELECT id FROM accounts WHERE id = ANY (ARRAY(SELECT account_id FROM asked)) ORDER BY id FOR SHARE{skip}
+    SELECT id FROM accounts WHERE id = ANY (ARRAY(SELECT account_id FROM asked)) AND disabled_at IS NULL
+    ORDER BY id FOR SHARE{skip}
 ), wanted AS MATERIALIZED (
     SELECT asked.notification_id, d.id AS delivery_id, d.due_at AS remind_at,
            owner.id AS account_id, t.id AS todo_id, t.title, t.due_at
@@ -85,11 +86,13 @@ class Announced:
     """The result of announcing one delivery."""
 
     wanted: bool
-    """False if meanwhile its todo was completed, moved or deleted, its lease taken over, or its account deleted."""
+    """False if meanwhile its todo was completed, moved or deleted, its lease taken over, or its account deleted
+    or disabled."""
     seq: int | None
     """The notification's number; None if it is not wanted, and for a repeat."""
     passed_over: bool
-    """True if its account was locked, so nothing was decided. With `wait`, it means that the account is gone."""
+    """True if its account was locked, so nothing was decided. With `wait`, it means that the account is gone or
+    disabled."""
 
 
 class Inboxes:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from todo_core.database import StatementPool
 
-# A reminder whose account has no enabled channel is skipped, or it would wait for a delivery for ever.
+# A reminder whose account is disabled or has no enabled channel is skipped, or it would wait for a delivery for ever.
 _CLAIM = """
 WITH due AS (
     SELECT r.id, r.account_id, r.occurrence, r.remind_at
@@ -24,7 +24,7 @@ WITH due AS (
 ), target AS MATERIALIZED (
     SELECT due.id, due.occurrence, due.remind_at, c.channel, c.endpoint_id
     FROM due
-    JOIN accounts a ON a.id = due.account_id
+    JOIN accounts a ON a.id = due.account_id AND a.disabled_at IS NULL
     LEFT JOIN preferences p ON p.account_id = a.id
     CROSS JOIN LATERAL (
         SELECT 'inbox' AS channel, a.id AS endpoint_id WHERE coalesce(p.inbox, true)
@@ -50,7 +50,7 @@ SELECT (SELECT count(*) FROM claimed) AS reminders, array(SELECT id FROM made) A
 """
 
 # Of a delivery `d`, its reminder `r`, its todo `t`, its account `a` with preferences `p`, and its webhook `w`, if any.
-_WANTED = """r.state = 'claimed' AND r.occurrence = d.occurrence AND NOT t.completed
+_WANTED = """r.state = 'claimed' AND r.occurrence = d.occurrence AND NOT t.completed AND a.disabled_at IS NULL
            AND CASE d.channel
                    WHEN 'inbox' THEN coalesce(p.inbox, true)
                    WHEN 'email' THEN coalesce(p.email, true) AND a.email_verified_at IS NOT NULL

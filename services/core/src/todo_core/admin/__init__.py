@@ -1,0 +1,1 @@
+"""`todo-admin`: what an operator sees and does."""
