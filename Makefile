@@ -262,6 +262,10 @@ fuzz: $(READY) ## Let Schemathesis attack the API by its own description (ARGS="
 browser: $(READY) .venv-browser/.ready ## Drive Swagger UI in headless Chromium: register, authorise, create, complete, list (ARGS=--start without `make run`)
 	@.venv-browser/bin/python -m dev.browser $(ARGS)
 
+.PHONY: openapi
+openapi: $(READY) ## Write docs/openapi.json anew after a change of the API's description
+	@$(PY) -m dev.openapi
+
 # ---- housekeeping ----------------------------------------------------------------------------------------------------
 
 .PHONY: lock

@@ -1,7 +1,7 @@
 """Hooks of `make fuzz` for Schemathesis: half of the instants are near an end of their range.
 
-An ordinary time breaks nothing; "never", read on the clocks of another zone, once did. Of the zones, which are an
-enumeration in OpenAPI, Schemathesis draws every one by itself.
+An ordinary time breaks nothing; "never", read on the clocks of another zone, once did. Zones are drawn from
+all that there are.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import schemathesis
 from hypothesis import strategies as st
 
+from todo_api.fields import timezone_names
 from todo_core.clock import EARLIEST, LATEST
 
 NEAR = timedelta(days=2)
@@ -31,3 +32,4 @@ def written(moment: datetime, minutes: int) -> str:
 
 
 schemathesis.openapi.format("date-time", st.builds(written, INSTANTS, st.just(0) | st.integers(-14 * 60, 14 * 60)))
+schemathesis.openapi.format("iana-time-zone", st.sampled_from(timezone_names()))

@@ -159,6 +159,24 @@ UNKNOWN_FIELDS: list[tuple[str, Any, str]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("sent", "nearest"),
+    [
+        ("asia/shanghia", "Asia/Shanghai"),
+        ("Shanghai", "Asia/Shanghai"),
+        ("America/Buenos_Aires_", "America/Buenos_Aires"),
+        ("x" * 1_000_000, "Asia/Shanghai"),
+    ],
+)
+async def test_a_wrong_time_zone_is_answered_with_the_nearest_ones(api: Api, sent: str, nearest: str) -> None:
+    for language, words in (("en", "must be an IANA time zone, such as "), ("zh", "必须是 IANA 时区，例如 ")):
+        answer = await api.http.post("/users/", json=details(timezone=sent), headers={"Accept-Language": language})
+        (fault,) = answer.json()["errors"]
+        assert (answer.status_code, fault["rule"]) == (422, "timezone")
+        assert fault["detail"].startswith(words)
+        assert nearest in fault["detail"].removeprefix(words).split(", ")
+
+
 @pytest.mark.timeout(10)  # the long ones are refused at a glance, not after a minute of Unicode
 @pytest.mark.parametrize(
     ("field", "value", "rule"),

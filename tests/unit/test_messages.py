@@ -24,6 +24,7 @@ PARAMS: dict[str, object] = {
     "ge": 1,
     "le": 100,
     "most": 10,
+    "nearest": "Asia/Shanghai",
     "bytes": 32_768,
     "fields": 100,
 }

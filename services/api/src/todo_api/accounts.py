@@ -132,7 +132,7 @@ async def register(
 
 
 @router.post("/token", name="token", summary="Sign in, or refresh", responses=problems(400, 413, 415, 429))
-async def token(form: Annotated[TokenForm, Form()], accounts: Accounts, passwords: Passwords) -> TokenAnswer:
+async def sign_in(form: Annotated[TokenForm, Form()], accounts: Accounts, passwords: Passwords) -> TokenAnswer:
     """OAuth2 password flow: `username` is the username or the e-mail address.
 
     With `grant_type=refresh_token`, a refresh token is exchanged for a new pair. It is good for one exchange; when it

@@ -97,6 +97,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             webhooks=app.webhooks.routes,
         )
         _use_problem_documents(document)
+        _tell_optional_from_null(document)
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -117,3 +118,23 @@ def _use_problem_documents(document: dict[str, Any]) -> None:
                     del answers["422"]["content"]["application/json"]
                 else:
                     del answers["422"]
+
+
+def _tell_optional_from_null(document: dict[str, Any]) -> None:
+    """Give one type to what may be left out and cannot be null: parameters, a whole body, the fields of a form."""
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                _drop_null(parameter["schema"])
+            for media in operation.get("requestBody", {}).get("content", {}).values():
+                _drop_null(media["schema"])
+    for field in document["components"]["schemas"]["TokenForm"]["properties"].values():
+        _drop_null(field)
+
+
+def _drop_null(schema: dict[str, Any]) -> None:
+    if {"type": "null"} in schema.get("anyOf", ()):
+        (sent,) = (part for part in schema.pop("anyOf") if part != {"type": "null"})
+        if "$ref" in sent:
+            schema.clear()
+        schema |= {**sent, **schema}

@@ -3,15 +3,14 @@
 import re
 import unicodedata
 from datetime import datetime, time
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib.resources import files
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, PlainSerializer
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from todo_core.accounts.password_policy import is_guessed_first
 from todo_core.accounts.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH
@@ -28,6 +27,7 @@ _WEBHOOK_URL = (
     r"[Hh][Tt][Tt][Pp][Ss]?://([A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
     r"([/?][A-Za-z0-9._~:/?\[\]@!$&'()*+,;=%-]*)?"
 )
+_LONGEST_TIMEZONE = 40
 _LOCALE = re.compile(r"(en|zh)(-[A-Za-z0-9]{2,8}){0,3}")
 
 
@@ -61,27 +61,24 @@ def _email(value: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _timezones() -> tuple[str, ...]:
+def timezone_names() -> tuple[str, ...]:
     """The names in the tzdata wheel: the same on every machine, whatever its own zone database holds."""
     return tuple(sorted(files("tzdata").joinpath("zones").read_text(encoding="ascii").split()))
 
 
-class _TimeZoneSchema:
-    """Shows the names in OpenAPI, read when it is asked for: nothing happens at import."""
-
-    def __get_pydantic_json_schema__(self, _: CoreSchema, __: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {
-            "type": "string",
-            "enum": list(_timezones()),
-            "examples": ["Asia/Shanghai"],
-            "description": "an IANA time zone",
-        }
-
-
 def _timezone(value: str) -> str:
-    if value not in _timezones():
-        raise refusal("timezone")
+    names = timezone_names()
+    if value not in names:
+        raise refusal("timezone", nearest=", ".join(_nearest(value, names) or ["Asia/Shanghai"]))
     return value
+
+
+def _nearest(value: str, names: tuple[str, ...]) -> list[str]:
+    """The names that are most like a value that is none, whatever its case."""
+    if len(value) > _LONGEST_TIMEZONE:
+        return []  # comparing takes as long as the value is
+    by_lower = {name.lower(): name for name in names}
+    return [by_lower[match] for match in get_close_matches(value.lower(), by_lower, n=3)]
 
 
 def _locale(value: str) -> str:
@@ -143,7 +140,13 @@ GivenPassword = Annotated[
 TimeZone = Annotated[
     str,
     AfterValidator(_timezone),
-    _TimeZoneSchema(),
+    # No enum of its 598 names: generated clients would have a type for each place that has one.
+    shown_as(
+        type="string",
+        format="iana-time-zone",
+        examples=["Asia/Shanghai"],
+        description="the name of an IANA time zone: 422 lists those that are nearest to one that is not known",
+    ),
 ]
 Locale = Annotated[
     str,

@@ -90,7 +90,9 @@ class VerificationToken(BaseModel):
     summary="Ask for a link to verify the e-mail address",
     responses={**problems(401), 409: problem_answer("already_verified"), 429: problem_answer("mailed_recently")},
 )
-async def ask_for_verification(user: CurrentUser, verifications: Verifications, mails: Mails) -> VerificationAsked:
+async def request_email_verification(
+    user: CurrentUser, verifications: Verifications, mails: Mails
+) -> VerificationAsked:
     """The link is good for three days. At most one mail a day goes to an address, whoever asks, and a few a day for an
     account, whichever addresses it has in it (429 `too_many_mails`).
 
@@ -121,7 +123,7 @@ async def show_verify_page(request: Request, process: ProcessDep, token: LinkTok
 
 
 @router.post(VERIFY_EMAIL_PATH, response_class=HTMLResponse, summary="The button of that page", responses=_HTML)
-async def press_verify(request: Request, verifications: Verifications, token: LinkToken = "") -> HTMLResponse:
+async def confirm_verify_page(request: Request, verifications: Verifications, token: LinkToken = "") -> HTMLResponse:
     """Does what `POST /users/verify-email` does, and answers with a page."""
     try:
         await verifications.settle(token)
@@ -149,7 +151,7 @@ async def show_unsubscribe_page(request: Request, process: ProcessDep, token: Li
     responses=_HTML,
     openapi_extra=_ONE_CLICK,
 )
-async def unsubscribe(
+async def confirm_unsubscribe_page(
     request: Request, process: ProcessDep, preferences: PreferencesDep, token: LinkToken = ""
 ) -> HTMLResponse:
     """One-click unsubscription (RFC 8058): switches the account's e-mail channel off, without sign-in. Idempotent."""

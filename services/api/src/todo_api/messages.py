@@ -228,7 +228,7 @@ RULES: Mapping[str, tuple[str, str]] = {
         "must not be the account's own username or e-mail address",
         "不能是该账户自己的用户名或邮箱",
     ),
-    "timezone": ("must be an IANA time zone, such as Asia/Shanghai", "必须是 IANA 时区，例如 Asia/Shanghai"),
+    "timezone": ("must be an IANA time zone, such as {nearest}", "必须是 IANA 时区，例如 {nearest}"),
     "locale": (
         "must be a language tag of English or Chinese, such as en or zh-CN",
         "必须是英语或中文的语言标签，例如 en 或 zh-CN",

@@ -105,7 +105,9 @@ async def list_notifications(request: Request, user: CurrentUser, process: Proce
 
 
 @router.post("/read", summary="Mark all as read", responses=problems(401, 413, 415, 422))
-async def mark_all_read(user: CurrentUser, process: ProcessDep, body: MarkRead | None = None) -> MarkedRead:
+async def mark_all_notifications_read(
+    user: CurrentUser, process: ProcessDep, body: MarkRead | None = None
+) -> MarkedRead:
     """Idempotent. With `up_to`, only those up to that number."""
     return MarkedRead(marked=await process.inbox.mark_all_read(user, body.up_to if body else None))
 
@@ -116,7 +118,7 @@ async def mark_all_read(user: CurrentUser, process: ProcessDep, body: MarkRead |
     summary="Mark one as read",
     responses={**problems(401, 422), 404: problem_answer("notification_not_found")},
 )
-async def mark_read(
+async def mark_notification_read(
     notification_id: Annotated[UUID, Path(description="the notification's id")], user: CurrentUser, process: ProcessDep
 ) -> Response:
     """Idempotent: one that is read already keeps its first time."""

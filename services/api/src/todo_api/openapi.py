@@ -5,7 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from todo_api.messages import PROBLEMS, problem_text
+from todo_api.fields import omitted
+from todo_api.messages import PROBLEMS, RULES, problem_text
 from todo_api.problems import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
@@ -27,7 +28,9 @@ class FieldProblem(BaseModel):
 
     place: str = Field(alias="in", description="body, query, path or header", examples=["body"])
     field: str = Field(examples=["title"])
-    rule: str = Field(description="stable", examples=["max_length"])
+    rule: str = Field(
+        description="stable; later versions may add some", examples=["max_length"], json_schema_extra={"enum": [*RULES]}
+    )
     detail: str = Field(description="the rule in the reader's language")
 
 
@@ -38,10 +41,14 @@ class ProblemDocument(BaseModel):
     title: str
     status: int
     detail: str
-    code: str = Field(description="stable", examples=["validation_failed"])
+    code: str = Field(
+        description="stable; later versions may add some",
+        examples=["validation_failed"],
+        json_schema_extra={"enum": [*PROBLEMS]},
+    )
     request_id: str | None = Field(description="the same as in `X-Request-Id` and in the log")
-    errors: list[FieldProblem] | None = None
-    error: str | None = Field(None, description="RFC 6749's code, on /token")
+    errors: list[FieldProblem] = omitted()
+    error: str = omitted(description="RFC 6749's code, on /token")
 
 
 _CODES = {

@@ -135,7 +135,7 @@ def _public(reminder: PlannedReminder, deliveries: list[asyncpg.Record]) -> Remi
 
 
 @router.get("/{todo_id}/reminders", summary="A todo's reminders", responses=problems(401, 404, 422))
-async def list_reminders(todo_id: TodoId, user: CurrentUser, todos: Browser) -> ReminderList:
+async def list_todo_reminders(todo_id: TodoId, user: CurrentUser, todos: Browser) -> ReminderList:
     """Each with its state, and under it each of its deliveries."""
     found = await todos.reminders(user, todo_id)
     return ReminderList(items=[_public(reminder, deliveries) for reminder, deliveries in found])

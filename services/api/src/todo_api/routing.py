@@ -22,11 +22,20 @@ _FORM = "application/x-www-form-urlencoded"
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
+def operation_id(route: APIRoute) -> str:
+    """The name of an operation's method in a generated client: `createTodo` for the function `create_todo`."""
+    first, *others = route.endpoint.__name__.split("_")
+    return first + "".join(word.capitalize() for word in others)
+
+
 class Route(APIRoute):
     """An operation: it reads only the content type that it says, and asks who is calling before it says anything else.
 
     Its answers are not stored by anybody, where they do not say otherwise.
     """
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        super().__init__(path, endpoint, **{**options, "generate_unique_id_function": operation_id})
 
     @property
     def needs_sign_in(self) -> bool:

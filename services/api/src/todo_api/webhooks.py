@@ -11,7 +11,7 @@ from pydantic.types import JsonValue
 from todo_api.dependencies import CurrentUser, Webhooks
 from todo_api.fields import WebhookUrl, omitted
 from todo_api.openapi import Responses, problem_answer, problems
-from todo_api.routing import Route
+from todo_api.routing import Route, operation_id
 from todo_core.webhooks.events import ReminderDue
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"], route_class=Route)
@@ -106,7 +106,7 @@ async def update_webhook(
     summary="Give a webhook a new secret",
     responses={**problems(401, 422), **_NOT_FOUND},
 )
-async def rotate_secret(webhook_id: WebhookId, user: CurrentUser, webhooks: Webhooks) -> WebhookWithSecret:
+async def rotate_webhook_secret(webhook_id: WebhookId, user: CurrentUser, webhooks: Webhooks) -> WebhookWithSecret:
     """The one before signs as well for a day, so that the receiver can be changed without missing a request."""
     return WebhookWithSecret.model_validate(await webhooks.rotate_secret(user, webhook_id))
 
@@ -133,7 +133,7 @@ _VERIFIED = {
         for name, text in _SIGNED
     ]
 }
-events = APIRouter()
+events = APIRouter(generate_unique_id_function=operation_id)
 """What we send, for the `webhooks` section of OpenAPI. Nothing of it is served."""
 
 
