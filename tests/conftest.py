@@ -104,6 +104,8 @@ async def make_database(postgres_url: str) -> AsyncIterator[MakeDatabase]:
         return urlunsplit(urlsplit(postgres_url)._replace(path=f"/{name}"))
 
     yield make
+    if "TEST_DATABASE_URL" not in os.environ:
+        return  # a server of this run's own goes as a whole, which is faster by a minute on a busy machine
     connection = await asyncpg.connect(postgres_url)
     for name in made:
         await connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
