@@ -35,6 +35,15 @@ async def test_in_development_a_page_of_localhost_may_call(run_api: RunApi) -> N
     assert answer.headers["access-control-allow-origin"] == PAGE
 
 
+async def test_a_page_can_read_that_the_service_is_unavailable(run_api: RunApi) -> None:
+    api = await run_api(DEVELOPMENT, database_url="postgresql://todo:todo@127.0.0.1:1/todo")
+    answer = await api.http.post("/token", data={"username": "lin", "password": "x" * 10}, headers={"Origin": PAGE})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (503, PAGE)
+    assert {"retry-after", "x-request-id"} <= {
+        name.strip().lower() for name in answer.headers["access-control-expose-headers"].split(",")
+    }
+
+
 async def test_elsewhere_only_the_origins_of_the_setting_may_call(run_api: RunApi) -> None:
     api = await run_api(ApiSettings(cors_origins="https://app.example.com"))
     assert (await preflight(api, "https://app.example.com")).status_code == 200

@@ -225,6 +225,7 @@ async def test_an_api_that_is_gone_is_said_to_be_and_comes_back(stack: Stack, ht
             )
             document = problem(answer, 503, "unavailable")
             assert int(answer.headers["retry-after"]) >= 1
+            assert answer.headers["access-control-allow-origin"] == "*"
             assert document["title"] == "服务繁忙或正在重启"
             assert document["request_id"] == "my-own-1"
             for name, value in HEADERS.items():

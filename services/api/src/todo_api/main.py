@@ -118,8 +118,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     problems.install(app)
     app.add_middleware(TrailingSlash, paths=paths_with_slash(*routers))
     app.add_middleware(BodyLimit, limit=settings.api.max_body_bytes)
-    app.add_middleware(Cors, settings=settings)
-    app.add_middleware(RequestContext, metrics=metrics)  # added last, so outermost
+    app.add_middleware(RequestContext, metrics=metrics)
+    app.add_middleware(
+        Cors, settings=settings
+    )  # added last, so outermost: pages may read what RequestContext answers, too
     return app
 
 
