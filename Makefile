@@ -259,7 +259,7 @@ fuzz: $(READY) ## Let Schemathesis attack the API by its own description (ARGS="
 	@$(PY) -m dev.fuzz $(ARGS)
 
 .PHONY: browser
-browser: $(READY) .venv-browser/.ready ## Drive Swagger UI in headless Chromium: register, authorise, create, complete, list (ARGS=--start without `make run`)
+browser: $(READY) .venv-browser/.ready ## Drive Swagger UI and examples/web in headless Chromium: register, authorise, create, complete, list (ARGS=--start without `make run`)
 	@.venv-browser/bin/python -m dev.browser $(ARGS)
 
 .PHONY: openapi

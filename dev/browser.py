@@ -3,7 +3,8 @@
 It opens an account, signs in by the Authorize dialog, adds, completes and lists todos, and deletes the account again:
 in a desktop's window, where it also presses Execute on what stands in the forms, and in a phone's. The status that
 the page shows is checked at each step, and nothing may be asked for from another host. Pictures of each step go to
-`.local/browser/`; with `--readme` the README's picture is taken anew.
+`.local/browser/`; with `--readme` the README's pictures are taken anew. Then it drives `examples/web`, but not with
+`--base-url`: that service may refuse pages of localhost.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
+from dev.browser_example import EXAMPLE, LOCALES, ExampleVisit, served
+from dev.browser_example import README_PICTURE as EXAMPLE_PICTURE
 from dev.network import origin
 from dev.processes import ServerError, exit_on_sigterm, free_port, last_lines, scratch_directory, spawn, stop_child
 
@@ -311,10 +314,24 @@ def visit(address: str, pictures: Path, readme_picture: Path | None, *, verified
         browser.close()
 
 
+def visit_example(address: str, pictures: Path, readme_picture: Path | None) -> None:
+    """Use `examples/web`, served from another origin, in each window and in both languages."""
+    with served(EXAMPLE) as other, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS, chromium_sandbox=False)
+        for name, window in WINDOWS.items():
+            print(f"{name}: {other} calls {address}", flush=True)
+            context = browser.new_context(**window, locale=LOCALES[name])
+            context.set_default_timeout(20_000)
+            example = ExampleVisit(context.new_page(), other, address, LOCALES[name], pictures / name)
+            example.run(readme_picture if name == "desktop" else None)
+            context.close()
+        browser.close()
+
+
 def main() -> None:
     """Take the tour at HOST and PORT, or at --base-url."""
     parser = argparse.ArgumentParser(prog="make browser", description="Drive Swagger UI in a headless Chromium.")
-    parser.add_argument("--readme", action="store_true", help=f"take {README_PICTURE} anew")
+    parser.add_argument("--readme", action="store_true", help=f"take {README_PICTURE} and {EXAMPLE_PICTURE} anew")
     parser.add_argument("--start", action="store_true", help="start what `make run` starts, and stop it again")
     parser.add_argument("--base-url", help="instead of HOST and PORT, such as https://localhost:8443")
     parser.add_argument("--ca", type=Path, help="the authority of its certificate, such as .local/ca.pem (make ca)")
@@ -327,6 +344,8 @@ def main() -> None:
             check_answers(address, options.ca)
             print(f"Chromium at {address}/docs", flush=True)
             visit(address, STEPS, README_PICTURE if options.readme else None, verified=options.ca is not None)
+            if not options.base_url:
+                visit_example(address, STEPS, EXAMPLE_PICTURE if options.readme else None)
     except ServerError as error:
         sys.exit(str(error))
     except (BrowserError, AssertionError) as error:

@@ -85,5 +85,10 @@ def test_both_languages_have_the_same_sections_and_tables(name: str) -> None:
     assert english == chinese
 
 
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_readme_is_short_enough_to_be_read(name: str) -> None:
+    assert len(_read(name).splitlines()) <= 250
+
+
 def test_the_pages_that_a_newcomer_needs_are_there_in_both_languages() -> None:
     assert {"README.md", "docs/deploy.md", "docs/production.md", "k8s/README.md", "deploy/ecs/README.md"} <= set(PAIRS)

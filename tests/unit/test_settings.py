@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -223,6 +224,9 @@ def test_settings_do_not_change_once_read() -> None:
         ("TOKEN_KEYS", " , ", "TOKEN_KEYS: must be key-id:secret, comma-separated."),
         ("TOKEN_KEYS", "a:hunter2,a:hunter3", "TOKEN_KEYS: names one key id twice."),
         ("TOKEN_REFRESH_SECONDS", "99999999999999", "TOKEN_REFRESH_SECONDS: Input should be less than or equal to"),
+        ("API_CORS_ORIGINS", "https://hunter2.example/", "API_CORS_ORIGINS: must be origins, "),
+        ("API_CORS_ORIGINS", "https://a.example, hunter2.example", "API_CORS_ORIGINS: must be origins, "),
+        ("API_CORS_ORIGINS", "https://Hunter2.example", "API_CORS_ORIGINS: must be origins, "),
         ("ENVIRONMENT", "hunter2", "ENVIRONMENT: Input should be 'development', 'test' or 'production'."),
         ("LOG_LEVEL", "hunter2", "LOG_LEVEL: Input should be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'."),
     ],
@@ -358,6 +362,18 @@ def test_origins_are_a_list() -> None:
         "https://b.example",
     ]
     assert ApiSettings().origins == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+def test_the_line_about_origins_in_the_readme_works_when_pasted(page: str, env_file: Path) -> None:
+    (line,) = re.findall(r"^echo 'API_CORS_ORIGINS=.*$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    subprocess.run(["sh", "-c", line], cwd=env_file.parent, check=True)
+    assert ApiSettings().origins == ["https://app.example.com", "https://www.example.com"]
+
+
+@pytest.mark.parametrize("origin", ["*", "http://localhost:5173", "http://[::1]:80", "capacitor://localhost"])
+def test_what_a_browser_sends_as_an_origin_is_accepted(origin: str) -> None:
+    assert ApiSettings(cors_origins=origin).origins == [origin]
 
 
 def parsed_by_asyncpg(

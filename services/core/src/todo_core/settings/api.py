@@ -1,11 +1,15 @@
 """The settings of the HTTP API."""
 
+import re
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from todo_core.settings.source import Concern
+
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://([a-z0-9.-]+|\[[0-9a-f:]+\])(:\d+)?")
+"""What a browser sends as Origin: no path, no slash at the end, the host in lower case. Any other matches nothing."""
 
 
 class ApiSettings(Concern):
@@ -25,6 +29,13 @@ class ApiSettings(Concern):
         Path("/tmp/todo-api-metrics"),  # noqa: S108 - a place for counters, nothing that is trusted
         description="where the processes that share this port leave their counters; lost at no cost",
     )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, text: str) -> str:
+        if not all(_ORIGIN.fullmatch(origin.strip()) for origin in text.split(",") if origin.strip()):
+            raise ValueError("must be origins, such as https://app.example.com: no path, no / at the end, lower case")
+        return text
 
     @property
     def origins(self) -> list[str]:
