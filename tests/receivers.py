@@ -34,6 +34,13 @@ class Posted:
         return self.headers["webhook-id"]
 
 
+def parse_head(head: bytes) -> tuple[str, dict[str, str]]:
+    """Return the path and the headers of a request."""
+    request, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return request.split(" ")[1], headers
+
+
 @dataclass
 class HttpReceiver:
     """Answers as it is told; each path may have a behaviour of its own."""
@@ -78,9 +85,7 @@ class HttpReceiver:
             writer.close()
 
     async def _answer(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        request, *lines = head.decode("latin-1").rstrip("\r\n").split("\r\n")
-        path = request.split(" ")[1]
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        path, headers = parse_head(head)
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)

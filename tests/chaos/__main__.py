@@ -8,7 +8,7 @@ import sys
 
 from dev.processes import ServerError, exit_on_sigterm
 from tests.chaos import options
-from tests.chaos.arena import Arena, directory, say
+from tests.chaos.run import Run, directory, say
 from todo_core import logs
 from todo_core.settings import RuntimeSettings
 
@@ -21,7 +21,7 @@ async def run(chosen: options.Options) -> int:
     failed = True
     with directory(lambda: failed or chosen.keep) as path:
         async with asyncio.timeout(chosen.seconds + OVERHEAD_SECONDS):
-            verdict = await Arena(chosen, path).run()
+            verdict = await Run(chosen, path).carry_out()
         failed = bool(verdict.violations)
     print("\nFAILED" if failed else "\nNothing was lost, and nothing was doubled without a reason.", flush=True)
     return int(failed)

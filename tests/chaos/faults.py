@@ -7,27 +7,29 @@ import os
 import random
 import signal
 import time
-from contextlib import suppress
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 
 from dev.postgres import EmbeddedPostgres
 from dev.processes import ServerError
 from dev.valkey import EmbeddedValkey
-from tests.chaos.fleet import Fleet, Program
 from tests.chaos.options import LEASE_SECONDS
+from tests.chaos.processes import CeleryProcess, Processes
 
 Kind = Literal[
     "kill worker group", "kill prefork child", "kill worker parent", "stop prefork child", "stop worker group",
-    "ask worker to stop", "kill beat", "kill Valkey", "kill PostgreSQL",
+    "kill beat", "kill Valkey", "kill PostgreSQL",
 ]  # fmt: skip
 ROUND: tuple[Kind, ...] = (
     "kill worker group", "kill prefork child", "kill prefork child", "stop prefork child", "stop worker group",
-    "kill PostgreSQL", "kill Valkey", "kill beat", "kill worker parent", "ask worker to stop", "kill PostgreSQL",
+    "kill PostgreSQL", "kill Valkey", "kill beat", "kill worker parent", "kill PostgreSQL",
 )  # fmt: skip
-"""The faults of a round, in an order that the seed draws."""
+"""The faults of a round, in an order that the seed draws. Warm stops are tested in tests/integration."""
 ROUND_SECONDS = 50.0
 ORPHAN_SECONDS = 15.0
 
@@ -81,10 +83,10 @@ def _seconds(draw: random.Random, kind: Kind) -> float:
 
 
 @dataclass
-class Saboteur:
+class Injector:
     """Carries the faults out."""
 
-    fleet: Fleet
+    processes: Processes
     postgres: EmbeddedPostgres
     valkey: EmbeddedValkey
     stopped: set[int]
@@ -93,7 +95,7 @@ class Saboteur:
     notes: list[str] = field(default_factory=list)
     deaths: list[str] = field(default_factory=list)
     """Processes that ended without a fault."""
-    _busy: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _busy: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
 
     async def run(self, faults: list[Fault], start: float) -> None:
         """Carry out all faults, each at its time; faults of different targets overlap."""
@@ -102,68 +104,62 @@ class Saboteur:
                 await asyncio.sleep(max(0.0, start + fault.at - time.time()))
                 group.create_task(self._carry_out(fault))
 
-    def record(self) -> list[dict[str, Any]]:
-        """Return the faults as data, to examine a violation."""
-        return [
-            {"kind": each.kind, "began": each.began, "ended": each.ended, "pids": sorted(each.pids)}
-            for each in self.windows
-        ]
-
-    async def _carry_out(self, fault: Fault) -> None:  # noqa: PLR0912 - one case a kind
-        worker = self._worker(fault.which)
-        match fault.kind:
-            case "kill PostgreSQL":
-                target = "postgres"
-            case "kill Valkey":
-                target = "valkey"
-            case "kill beat":
-                target = self.fleet.beats[fault.which % 2].name
-            case _:
-                target = worker.name
-        lock = self._busy.setdefault(target, asyncio.Lock())
+    async def _carry_out(self, fault: Fault) -> None:
+        program = self._target(fault)
+        lock = self._busy[program.name if program else fault.kind]
         if lock.locked():
             self.notes.append(f"{fault.kind}: left out, its target is down already")
             return
         async with lock:
-            for program in self.fleet.everything():
-                if program.name == target and not program.running():
-                    self.found_dead(program)
-                    program.start()
-            match fault.kind:
-                case "kill PostgreSQL":
+            if program and not program.running():
+                self.found_dead(program)
+                program.start()
+            match fault.kind, program:
+                case "kill PostgreSQL", None:
                     await self._kill_postgres(fault)
-                case "kill Valkey":
+                case "kill Valkey", None:
                     with self._window(fault.kind):
                         await asyncio.to_thread(self.valkey.kill)
                         await asyncio.sleep(fault.seconds)
                         await asyncio.to_thread(self.valkey.start)
-                case "kill beat":
-                    await self._kill_program(fault.kind, self.fleet.beats[fault.which % 2], fault.seconds)
-                case "kill worker group":
-                    await self._kill_program(fault.kind, worker, fault.seconds)
-                case "kill worker parent":
-                    await self._kill_parent(worker, fault.seconds)
-                case "ask worker to stop":
-                    await self._ask_to_stop(worker, fault.seconds)
-                case "kill prefork child":
-                    self._kill_child(worker, fault.which // 2)
-                case _:
-                    await self._stop(worker, fault)
+                case (("kill beat" | "kill worker group" | "kill worker parent"), CeleryProcess()):
+                    await self._kill_program(fault, program)
+                case "kill prefork child", CeleryProcess():
+                    for pid in self._children(fault, program):
+                        with self._window(fault.kind, pid):
+                            _signal(pid, signal.SIGKILL)
+                case _, CeleryProcess():
+                    await self._stop(fault, self._children(fault, program))
 
-    def found_dead(self, program: Program) -> None:
+    def found_dead(self, program: CeleryProcess) -> None:
         """Record a program that ended by itself. Celery ends so if a child is killed at its start."""
         last = max((w.began for w in self.windows if w.kind == "kill prefork child"), default=0.0)
-        excused = program in self.fleet.workers and time.time() - last < 60
+        excused = program in self.processes.workers and time.time() - last < 60
         (self.notes if excused else self.deaths).append(f"{program.name} had ended by itself")
 
-    def _worker(self, which: int) -> Program:
-        """Return the drawn worker, or the other one while that is down or stopped already."""
-        drawn, other = self.fleet.workers[which % 2], self.fleet.workers[(which + 1) % 2]
-        lock = self._busy.get(drawn.name)
-        return other if lock is not None and lock.locked() else drawn
+    def _target(self, fault: Fault) -> CeleryProcess | None:
+        """Return the drawn beat or worker (the other worker while that is down or stopped); None for a server."""
+        if fault.kind in ("kill PostgreSQL", "kill Valkey"):
+            return None
+        if fault.kind == "kill beat":
+            return self.processes.beats[fault.which % 2]
+        drawn, other = self.processes.workers[fault.which % 2], self.processes.workers[(fault.which + 1) % 2]
+        return other if self._busy[drawn.name].locked() else drawn
 
-    def _window(self, kind: str, *pids: int) -> _Open:
-        return _Open(self.windows, Window(kind, time.time(), time.time() + 3_600, frozenset(pids)))
+    def _children(self, fault: Fault, worker: CeleryProcess) -> list[int]:
+        """Return the drawn child of a worker, or all for a fault of the group."""
+        children = worker.children()
+        if fault.kind == "stop worker group" or not children:
+            return children
+        return [children[fault.which // 2 % len(children)]]
+
+    @contextmanager
+    def _window(self, kind: str, *pids: int) -> Iterator[None]:
+        """Record when a fault begins and ends. It is listed from its beginning: until its end it has no bound."""
+        window = Window(kind, time.time(), time.time() + 3_600, frozenset(pids))
+        self.windows.append(window)
+        yield
+        window.ended = time.time()
 
     async def _kill_postgres(self, fault: Fault) -> None:
         with self._window(fault.kind):
@@ -179,66 +175,39 @@ class Saboteur:
                         raise
                     await asyncio.sleep(0.5)
 
-    async def _kill_program(self, kind: str, program: Program, seconds: float) -> None:
-        pids = program.children() if program in self.fleet.workers else []
-        with self._window(kind, *pids):
-            await asyncio.to_thread(program.kill)
-        await asyncio.sleep(seconds)
+    async def _kill_program(self, fault: Fault, program: CeleryProcess) -> None:
+        assert program.process is not None
+        pids = program.children() if program in self.processes.workers else []
+        with self._window(fault.kind, *pids):
+            if fault.kind == "kill worker parent":
+                # Celery's children end within two seconds after the pipe from their parent breaks, in the middle of
+                # their work.
+                program.process.kill()
+                await asyncio.to_thread(program.process.wait)
+                gone = [asyncio.to_thread(_wait_until_gone, pid) for pid in pids]
+                if not all(await asyncio.gather(*gone)):
+                    self.notes.append(f"{program.name}: children outlived their parent by {ORPHAN_SECONDS} s")
+            else:
+                await asyncio.to_thread(program.kill)
+        await asyncio.sleep(fault.seconds)
         program.start()
 
-    async def _kill_parent(self, worker: Program, seconds: float) -> None:
-        # Celery's children end within two seconds after the pipe from their parent breaks, in the middle of their work.
-        children = worker.children()
-        with self._window("kill worker parent", *children):
-            if worker.process is not None:
-                worker.process.kill()
-                await asyncio.to_thread(worker.process.wait)
-            gone = [asyncio.to_thread(_wait_until_gone, pid) for pid in children]
-            if not all(await asyncio.gather(*gone)):
-                self.notes.append(f"{worker.name}: children outlived their parent by {ORPHAN_SECONDS} s")
-        await asyncio.sleep(seconds)
-        worker.start()
-
-    async def _ask_to_stop(self, worker: Program, seconds: float) -> None:
-        # A warm stop explains no repeat, unless it takes too long and becomes a kill.
-        pids = worker.children()
-        with self._window("ask worker to stop"):
-            clean = await asyncio.to_thread(worker.ask_to_stop)
-        if not clean:
-            self.notes.append(f"{worker.name} did not stop in its time and was killed")
-            with self._window("kill worker group", *pids):
-                await asyncio.to_thread(worker.kill)
-        await asyncio.sleep(seconds)
-        worker.start()
-
-    def _kill_child(self, worker: Program, which: int) -> None:
-        children = worker.children()
-        if not children:
-            return
-        pid = children[which % len(children)]
-        with self._window("kill prefork child", pid), suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-
-    async def _stop(self, worker: Program, fault: Fault) -> None:
-        children = worker.children()
-        if not children:
-            return
-        if fault.kind == "stop prefork child":
-            children = [children[fault.which // 2 % len(children)]]
+    async def _stop(self, fault: Fault, children: list[int]) -> None:
         with self._window(fault.kind, *children):
-            self._signal(children, signal.SIGSTOP)
+            for pid in children:
+                _signal(pid, signal.SIGSTOP)
             self.stopped.update(children)
             try:
                 await asyncio.sleep(fault.seconds)
             finally:
                 self.stopped.difference_update(children)
-                self._signal(children, signal.SIGCONT)
+                for pid in children:
+                    _signal(pid, signal.SIGCONT)
 
-    @staticmethod
-    def _signal(pids: list[int], number: signal.Signals) -> None:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _wait_until_gone(pid: int) -> bool:
@@ -246,17 +215,3 @@ def _wait_until_gone(pid: int) -> bool:
     with suppress(psutil.Error):
         psutil.Process(pid).wait(ORPHAN_SECONDS)
     return not psutil.pid_exists(pid)
-
-
-class _Open:
-    """Records when a fault begins and ends. It is listed from its beginning, as the run may be cut short."""
-
-    def __init__(self, windows: list[Window], window: Window) -> None:
-        windows.append(window)
-        self._window = window
-
-    def __enter__(self) -> Window:
-        return self._window
-
-    def __exit__(self, *_: object) -> None:
-        self._window.ended = time.time()

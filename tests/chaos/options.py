@@ -53,9 +53,9 @@ def parse(arguments: list[str] | None = None) -> Options:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="make chaos", description="Kill everything, lose nothing.")
     parser.add_argument("--seconds", type=int, default=120, help="how long reminders come due (120)")
-    parser.add_argument("--seed", type=int, help="what is drawn from it: faults, moods of receivers, times (random)")
+    parser.add_argument("--seed", type=int, help="faults, behaviour of receivers and times are drawn from it (random)")
     parser.add_argument("--todos", type=int, help="how many todos with a reminder (25 a second, at most 10,000)")
-    parser.add_argument("--keep", action="store_true", help="keep logs and ledger when all went well, too")
+    parser.add_argument("--keep", action="store_true", help="keep the logs of a run without violations, too")
     given = parser.parse_args(arguments)
     if not 20 <= given.seconds <= 3_600:
         parser.error("--seconds must be between 20 and 3600")

@@ -11,7 +11,7 @@ _LOOPBACK = "0100007F"
 
 
 class Peers:
-    """Finds the worker process that a connection comes from, among the pids of the fleet.
+    """Finds the worker process that a connection comes from, among the pids of the workers.
 
     One scan answers for all connections open at that time: a burst opens hundreds, and a scan takes milliseconds.
     """

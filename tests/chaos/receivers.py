@@ -1,4 +1,4 @@
-"""Real HTTP and SMTP receivers, each with its own temper, that record deliveries in the ledger. Never killed."""
+"""HTTP and SMTP receivers that misbehave in phases drawn from the seed and record what arrives. Never killed."""
 
 from __future__ import annotations
 
@@ -6,35 +6,114 @@ import asyncio
 import email
 import email.policy
 import json
+import random
 import re
 import time
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.chaos.ledger import Answer, Ledger, Receipt
-from tests.chaos.moods import Temper
 from tests.chaos.options import SEND_SECONDS
 from tests.chaos.peers import Peers
+from tests.receivers import parse_head
 
+Behaviour = Literal["stall", "drop unread", "drop read", "refuse"]
+BEHAVIOURS: tuple[Behaviour, ...] = ("stall", "drop unread", "drop read", "refuse")
+Answer = Literal["accepted", "refused", "dropped", "stalled", "hung up", "none yet"]
+"""`hung up`: the sender closed the connection before the answer."""
+ANSWERS: dict[Behaviour | None, Answer] = {
+    None: "accepted", "refuse": "refused", "drop read": "dropped", "stall": "stalled",
+}  # fmt: skip
 STALL_SECONDS = SEND_SECONDS + 1.5
 _NUMBER = re.compile(r"todo (\d+)")
 
 
-def number_in(title: str) -> int:
-    """Return the todo's number from its title; -1 for any other text."""
-    found = _NUMBER.search(title)
-    return int(found[1]) if found else -1
+@dataclass(slots=True)
+class Receipt:
+    """One request or mail that was read completely."""
+
+    id: str
+    """The delivery's id: `webhook-id`, or the left part of the `Message-ID`."""
+    channel: str
+    endpoint: str
+    """The webhook's path, or the mail's recipient."""
+    todo: int
+    """The todo's number, from its title."""
+    occurrence: int | None
+    """It stands in the body of a webhook, and not in a mail."""
+    pid: int | None
+    """The process at the other end of the connection."""
+    at: float
+    answer: Answer = "none yet"
+    ended: float = 0.0
 
 
 @dataclass
-class HttpReceiver:
-    """Accepts webhooks at every path."""
+class Ledger:
+    """All receipts in the order of arrival, independent of the product, and the receivers' failures by kind."""
 
-    temper: Temper
+    receipts: list[Receipt] = field(default_factory=list)
+    misbehaviour: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Receiver:
+    """The phases in which a receiver misbehaves, and how it answers."""
+
+    name: str
+    slowness: tuple[float, float]
+    """The least and most seconds that an answer takes."""
+    draw: random.Random
     ledger: Ledger
     peers: Peers
     port: int = 0
+    phases: list[tuple[float, float, Behaviour, float]] = field(default_factory=list)
+    """Begin and end (as `time.time()`), behaviour, and the share of deliveries that it applies to."""
+
+    def plan(self, start: float, seconds: float) -> None:
+        """Draw the phases: about a quarter of the time, each behaviour in turn."""
+        behaviours = list(BEHAVIOURS)
+        self.draw.shuffle(behaviours)
+        at, turn = self.draw.uniform(1, 0.1 * seconds + 2), 0
+        while at < seconds:
+            until = min(at + self.draw.uniform(2, 7), seconds)
+            self.phases.append((start + at, start + until, behaviours[turn % 4], self.draw.choice((0.3, 0.6, 1.0))))
+            at, turn = until + self.draw.uniform(4, 20), turn + 1
+
+    def behaviour(self) -> Behaviour | None:
+        """Draw the behaviour for one delivery at this moment."""
+        now = time.time()
+        for began, ended, behaviour, share in self.phases:
+            if began <= now < ended and self.draw.random() < share:
+                self.ledger.misbehaviour[f"{self.name}: {behaviour}"] += 1
+                return behaviour
+        return None
+
+    async def answer(self, receipt: Receipt, behaviour: Behaviour | None, gone: Callable[[], bool]) -> Answer:
+        """Record a receipt, wait as long as its answer takes, and record and return the answer."""
+        self.ledger.receipts.append(receipt)
+        answer: Answer = "hung up"
+        try:
+            if behaviour != "drop read":
+                await asyncio.sleep(STALL_SECONDS if behaviour == "stall" else self.draw.uniform(*self.slowness))
+            if behaviour is None and receipt.pid in self.peers.stopped:
+                # When it is resumed, it reads a failure while other workers send its deliveries: without the fence,
+                # its settlement would take the deliveries from them.
+                behaviour = "refuse"
+                self.ledger.misbehaviour[f"{self.name}: refuse a stopped process"] += 1
+            if behaviour in ("drop read", "stall") or not gone():
+                answer = ANSWERS[behaviour]
+        finally:  # aiosmtpd cancels this if the sender closes the connection
+            receipt.answer, receipt.ended = answer, time.time()
+        return answer
+
+
+@dataclass
+class HttpReceiver(Receiver):
+    """Accepts webhooks at every path."""
 
     async def start(self) -> asyncio.Server:
         """Listen."""
@@ -53,60 +132,27 @@ class HttpReceiver:
             writer.transport.abort()
 
     async def _take_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pid: int | None) -> bool:
-        first = await reader.readexactly(1)
-        mood = self.temper.mood(time.time())
-        if mood == "drop unread":
-            self.ledger.misbehaviour[f"{self.temper.name}: {mood}"] += 1
+        head = await reader.readuntil(b"\r\n\r\n")
+        behaviour = self.behaviour()
+        if behaviour == "drop unread":
             return False
-        head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-        request, *lines = head.rstrip("\r\n").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
-        data = json.loads(body)["data"]
-        receipt = self.ledger.open(
-            Receipt(
-                id=headers["webhook-id"],
-                channel="webhook",
-                endpoint=request.split(" ")[1],
-                todo=number_in(data["title"]),
-                reminder=data["reminder_id"],
-                occurrence=data["occurrence"],
-                pid=pid,
-                at=time.time(),
-            )
+        path, headers = parse_head(head)
+        data = json.loads(await reader.readexactly(int(headers.get("content-length", "0"))))["data"]
+        receipt = Receipt(
+            headers["webhook-id"], "webhook", path, _number(data["title"]), data["occurrence"], pid, time.time()
         )
-        if mood is not None:
-            self.ledger.misbehaviour[f"{self.temper.name}: {mood}"] += 1
-        if mood == "drop read":
-            self.ledger.close(receipt, "dropped")
+        answer = await self.answer(receipt, behaviour, lambda: reader.at_eof() or reader.exception() is not None)
+        if answer not in ("accepted", "refused"):
             return False
-        await asyncio.sleep(STALL_SECONDS if mood == "stall" else self.temper.pause())
-        if mood is None and pid in self.peers.stopped:
-            # When it is resumed, it reads a failure while other workers send its deliveries: without the fence, its
-            # settlement would take the deliveries from them.
-            mood = "refuse"
-            self.ledger.misbehaviour[f"{self.temper.name}: refuse one that stands still"] += 1
-        if mood == "stall":
-            self.ledger.close(receipt, "stalled")
-            return False
-        if reader.at_eof() or reader.exception() is not None:
-            self.ledger.close(receipt, "hung up")
-            return False
-        status = b"500 Internal Server Error" if mood == "refuse" else b"204 No Content"
+        status = b"204 No Content" if answer == "accepted" else b"500 Internal Server Error"
         writer.write(b"HTTP/1.1 %s\r\ncontent-length: 0\r\n\r\n" % status)
-        self.ledger.close(receipt, "refused" if mood == "refuse" else "accepted")
         await writer.drain()
         return True
 
 
 @dataclass
-class SmtpReceiver:
+class SmtpReceiver(Receiver):
     """Accepts mails for every address."""
-
-    temper: Temper
-    ledger: Ledger
-    peers: Peers
-    port: int = 0
 
     async def start(self) -> asyncio.Server:
         """Listen."""
@@ -128,47 +174,22 @@ class SmtpReceiver:
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         """Record and answer a mail. One that is dropped unread is not recorded: its id is unknown."""
-        mood = self.temper.mood(time.time())
-        if mood is not None:
-            self.ledger.misbehaviour[f"{self.temper.name}: {mood}"] += 1
-        if mood == "drop unread":
-            _cut(server)
-            return "421 gone"
-        receipt = self.ledger.open(self._read(session, envelope))
-        answer: Answer = "hung up"
-        try:
-            if mood == "drop read":
-                _cut(server)
-                answer = "dropped"
-                return "421 gone"
-            if mood == "stall":
-                answer = "stalled"
-                await asyncio.sleep(STALL_SECONDS)
-                _cut(server)
-                return "421 gone"
-            await asyncio.sleep(self.temper.pause())
-            answer = "refused" if mood == "refuse" else "accepted"
-            return "451 later" if mood == "refuse" else "250 OK"
-        finally:  # cancelled if the sender closes the connection
-            self.ledger.close(receipt, answer)
-
-    @staticmethod
-    def _read(session: Session, envelope: Envelope) -> Receipt:
         assert isinstance(envelope.original_content, bytes)
-        mail = email.message_from_bytes(envelope.original_content, policy=email.policy.default)
-        return Receipt(
-            id=str(mail["Message-ID"]).strip("<>").partition("@")[0],
-            channel="email",
-            endpoint=envelope.rcpt_tos[0],
-            todo=number_in(str(mail["Subject"])),
-            reminder=None,
-            occurrence=None,
-            pid=getattr(session, "chaos_pid", None),
-            at=time.time(),
-        )
+        assert isinstance(server.transport, asyncio.Transport)
+        behaviour = self.behaviour()
+        if behaviour != "drop unread":
+            mail = email.message_from_bytes(envelope.original_content, policy=email.policy.default)
+            delivery_id = str(mail["Message-ID"]).strip("<>").partition("@")[0]
+            number, pid = _number(str(mail["Subject"])), getattr(session, "chaos_pid", None)
+            receipt = Receipt(delivery_id, "email", envelope.rcpt_tos[0], number, None, pid, time.time())
+            answer = await self.answer(receipt, behaviour, lambda: False)
+            if answer in ("accepted", "refused"):
+                return "250 OK" if answer == "accepted" else "451 later"
+        server.transport.abort()
+        return "421 gone"
 
 
-def _cut(server: SMTP) -> None:
-    """Drop the connection without an answer."""
-    assert isinstance(server.transport, asyncio.Transport)
-    server.transport.abort()
+def _number(title: str) -> int:
+    """Return the todo's number from its title; -1 for any other text."""
+    found = _NUMBER.search(title)
+    return int(found[1]) if found else -1

@@ -20,7 +20,7 @@ PREFORK = 2
 
 
 @dataclass
-class Program:
+class CeleryProcess:
     """One worker or beat, which is started again after each fault."""
 
     name: str
@@ -56,16 +56,11 @@ class Program:
             return [child.pid for child in psutil.Process(self.process.pid).children()]
         return []
 
-    def signal_group(self, number: signal.Signals) -> None:
-        """Send a signal to all of its processes."""
-        if self.process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, number)
-
     def kill(self) -> None:
         """End all of its processes at once, as a crash of their machine would."""
-        self.signal_group(signal.SIGKILL)
         if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def ask_to_stop(self) -> bool:
@@ -81,13 +76,13 @@ class Program:
 
 
 @dataclass
-class Fleet:
+class Processes:
     """All workers and beats."""
 
-    workers: list[Program]
-    beats: list[Program]
+    workers: list[CeleryProcess]
+    beats: list[CeleryProcess]
 
-    def everything(self) -> list[Program]:
+    def all(self) -> list[CeleryProcess]:
         """Return workers and beats."""
         return [*self.workers, *self.beats]
 
@@ -98,10 +93,7 @@ class Fleet:
 
     def kill(self) -> None:
         """Kill all processes left in any group that was started here."""
-        for program in self.everything():
-            if program.process is None:
-                continue
-            program.signal_group(signal.SIGCONT)
+        for program in self.all():
             program.kill()
         for pid in self.pids():
             with suppress(ProcessLookupError):
@@ -115,7 +107,7 @@ def _group(pid: int) -> int | None:
     return None
 
 
-def make_fleet(directory: Path, database_url: str, redis_url: str, smtp_port: int) -> Fleet:
+def make_processes(directory: Path, database_url: str, redis_url: str, smtp_port: int) -> Processes:
     """Make two workers of two processes and two beats, without starting them."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -133,12 +125,12 @@ def make_fleet(directory: Path, database_url: str, redis_url: str, smtp_port: in
         **ENGINE,
     }
 
-    def program(name: str, *arguments: str) -> Program:
+    def program(name: str, *arguments: str) -> CeleryProcess:
         command = [sys.executable, "-m", "celery", "-A", "todo_worker.app", *arguments]
         own = environment | {"WORKER_STATE_DIR": str(directory / f"{name}-state")}
-        return Program(name, command, own, directory)
+        return CeleryProcess(name, command, own, directory)
 
-    return Fleet(
+    return Processes(
         workers=[
             program(name, "worker", "--hostname", f"{name}@%h", "--concurrency", str(PREFORK), *QUIET)
             for name in ("worker1", "worker2")
