@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from tests.conftest import make_settings
 from todo_core.ids import new_id
+from todo_core.reminders.dispatch import Delivery, Outcome
 from todo_core.settings import EmailSettings, RuntimeSettings, Settings, WebhookSettings, WorkerSettings
 from todo_worker.assembly import Parts, assemble
 from todo_worker.crash_points import CrashPoints
@@ -91,6 +92,35 @@ class Worker:
         return generate_latest(self.registry).decode()
 
 
+class StopAt(CrashPoints):
+    """A crash point at which a worker waits: until it is killed, or until `resume` is set."""
+
+    def __init__(self, point: str) -> None:
+        self._point = point
+        self.reached = asyncio.Event()
+        self.resume = asyncio.Event()
+
+    async def _at(self, point: str) -> None:
+        if point == self._point:
+            self.reached.set()
+            await self.resume.wait()
+
+    async def after_claim(self, delivery_ids: Sequence[str]) -> None:
+        await self._at("after_claim" if delivery_ids else "")
+
+    async def after_lease(self, deliveries: Sequence[Delivery]) -> None:
+        await self._at("after_lease" if deliveries else "")
+
+    async def before_send(self, delivery: Delivery) -> None:
+        await self._at("before_send")
+
+    async def after_send(self, delivery: Delivery) -> None:
+        await self._at("after_send")
+
+    async def before_settle(self, outcomes: Sequence[Outcome]) -> None:
+        await self._at("before_settle")
+
+
 @dataclass
 class Office:
     """The database, the workers on it, and helpers to insert and read rows."""
@@ -107,7 +137,7 @@ class Office:
         settings: Settings | None = None,
         **worker: Any,
     ) -> Worker:
-        """Another worker."""
+        """Start one more worker."""
         chosen = settings or self.with_worker(**worker)
         registry, told = CollectorRegistry(), Told()
         parts = assemble(chosen, Metrics(registry), told, crash_points=crash_points, resolver=resolver)
@@ -115,6 +145,14 @@ class Office:
         started = Worker(parts, registry, told, asyncio.create_task(parts.pump.run()))
         self.workers.append(started)
         return started
+
+    async def start_until(self, point: str, **worker: Any) -> tuple[Worker, StopAt]:
+        """Start a worker, and wait until it has reached this crash point."""
+        stop = StopAt(point)
+        worker_there = await self.start(stop, **worker)
+        async with asyncio.timeout(10):
+            await stop.reached.wait()
+        return worker_there, stop
 
     def with_worker(self, **worker: Any) -> Settings:
         """The settings, with others for the worker."""
@@ -175,6 +213,13 @@ class Office:
         places = ", ".join(f"${number}" for number in range(1, len(columns) + 1))
         await self.sql.execute(f"INSERT INTO webhooks ({', '.join(columns)}) VALUES ({places})", *columns.values())
         return webhook_id
+
+    async def webhook_account(self, url: str) -> str:
+        """Insert an account whose reminders go to this webhook alone; return its id."""
+        account_id = await self.account()
+        await self.only(account_id, "webhook")
+        await self.webhook(account_id, url)
+        return account_id
 
     async def remind(
         self, account_id: str, title: str = "Buy milk", *, after: float = 0, due_after: float | None = None

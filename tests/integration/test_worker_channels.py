@@ -285,9 +285,7 @@ async def test_a_repeat_has_the_same_id_and_the_same_body_whatever_becomes_of_th
     office: Office, http: HttpReceiver
 ) -> None:
     http.status = 500
-    lin = await office.account()
-    await office.only(lin, "webhook")
-    await office.webhook(lin, http.url)
+    lin = await office.webhook_account(http.url)
     await office.remind(lin, "Buy milk")
     await office.start()
     async with asyncio.timeout(10):
@@ -308,9 +306,7 @@ async def test_a_repeat_has_the_same_id_and_the_same_body_whatever_becomes_of_th
 async def test_a_dead_letter_that_is_sent_again_has_the_body_of_its_first_attempt(
     office: Office, http: HttpReceiver
 ) -> None:
-    lin = await office.account()
-    await office.only(lin, "webhook")
-    await office.webhook(lin, http.url)
+    lin = await office.webhook_account(http.url)
     await office.remind(lin, "Buy milk")
     http.status = 500
     worker = await office.start(give_up_seconds=1e-6)
@@ -329,9 +325,7 @@ async def test_a_dead_letter_that_is_sent_again_has_the_body_of_its_first_attemp
 
 
 async def test_what_is_posted_is_what_openapi_says(office: Office, http: HttpReceiver) -> None:
-    lin = await office.account()
-    await office.only(lin, "webhook")
-    await office.webhook(lin, http.url)
+    lin = await office.webhook_account(http.url)
     await office.remind(lin)
     await office.remind(lin)
     await office.sql.execute("UPDATE todos SET due_at = NULL WHERE id = (SELECT min(id::text)::uuid FROM todos)")

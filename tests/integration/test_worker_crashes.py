@@ -1,9 +1,8 @@
-"""A worker may die at any line: another finds in the rows what is left to do, and only who has the lease may settle."""
+"""Workers that die or pause at a crash point: another worker delivers, and only the holder of the lease may settle."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -12,91 +11,37 @@ from tests.receivers import HttpReceiver, SmtpReceiver
 from tests.worker_kit import HASTY, Office, eventually
 from todo_core.database import StatementPool
 from todo_core.reminders.dispatch import Delivery, Dispatch, Outcome
-from todo_worker.crash_points import CrashPoints
-
-
-class StopAt(CrashPoints):
-    """Comes to one line and gets no further: the process is killed there."""
-
-    def __init__(self, line: str) -> None:
-        self._line = line
-        self.reached = asyncio.Event()
-
-    async def _at(self, line: str) -> None:
-        if line == self._line:
-            self.reached.set()
-            await asyncio.Event().wait()
-
-    async def after_claim(self, delivery_ids: Sequence[str]) -> None:
-        await self._at("after_claim" if delivery_ids else "")
-
-    async def after_lease(self, deliveries: Sequence[Delivery]) -> None:
-        await self._at("after_lease" if deliveries else "")
-
-    async def before_send(self, delivery: Delivery) -> None:
-        await self._at("before_send")
-
-    async def after_send(self, delivery: Delivery) -> None:
-        await self._at("after_send")
-
-    async def before_settle(self, outcomes: Sequence[Outcome]) -> None:
-        await self._at("before_settle")
-
 
 SENT_ALREADY = {"after_send", "before_settle"}
 
 
-@pytest.mark.parametrize("line", ["after_claim", "after_lease", "before_send", "after_send", "before_settle"])
-async def test_a_reminder_that_a_worker_had_in_hand_when_it_died_is_delivered_by_another(
-    office: Office, http: HttpReceiver, line: str
+@pytest.mark.parametrize("point", ["after_claim", "after_lease", "before_send", "after_send", "before_settle"])
+async def test_a_reminder_that_a_worker_had_in_hand_when_it_died_is_delivered_by_another_after_its_lease(
+    office: Office, http: HttpReceiver, point: str
 ) -> None:
-    lin = await office.account()
-    await office.only(lin, "webhook")
-    await office.webhook(lin, http.url)
-    await office.remind(lin)
-    steps = StopAt(line)
-    doomed = await office.start(steps, **HASTY)
-    async with asyncio.timeout(10):
-        await steps.reached.wait()
+    await office.remind(await office.webhook_account(http.url))
+    doomed, _ = await office.start_until(point, **HASTY)
     await doomed.die()
-    assert len(http.ledger) == (1 if line in SENT_ALREADY else 0)
+    assert len(http.ledger) == (1 if point in SENT_ALREADY else 0)
     assert await office.states() == {"pending": 1}
+    lease_until = (await office.delivery())["lease_until"]
 
-    await office.start()
+    worker = await office.start()
     await office.settled()
     assert await office.states() == {"sent": 1}
     # At least once, and every time under the same id.
-    assert len(http.ledger) == (2 if line in SENT_ALREADY else 1)
-    assert set(http.ids()) == {str((await office.delivery())["id"])}
+    assert len(http.ledger) == (2 if point in SENT_ALREADY else 1)
+    delivery = await office.delivery()
+    assert set(http.ids()) == {str(delivery["id"])}
+    if point != "after_claim":  # then it may have been leased already, or not
+        assert delivery["settled_at"] > lease_until
+        assert 'todo_delivery_leases_expired_total{channel="webhook"} 1.0' in worker.metrics()
 
 
-@pytest.mark.parametrize("line", ["after_lease", "before_send", "after_send", "before_settle"])
-async def test_what_a_worker_that_died_had_under_lease_is_left_alone_until_the_lease_ends(
-    office: Office, http: HttpReceiver, line: str
-) -> None:
-    lin = await office.account()
-    await office.only(lin, "webhook")
-    await office.webhook(lin, http.url)
-    await office.remind(lin)
-    steps = StopAt(line)
-    doomed = await office.start(steps, **HASTY)
-    async with asyncio.timeout(10):
-        await steps.reached.wait()
-    await doomed.die()
-    lease_until = (await office.delivery())["lease_until"]
-    worker = await office.start()
-    await office.settled()
-    assert (await office.delivery())["settled_at"] > lease_until
-    assert 'todo_delivery_leases_expired_total{channel="webhook"} 1.0' in worker.metrics()
-
-
-@pytest.mark.parametrize("line", ["after_send", "before_settle"])
-async def test_an_inbox_shows_a_reminder_once_although_two_workers_delivered_it(office: Office, line: str) -> None:
+@pytest.mark.parametrize("point", ["after_send", "before_settle"])
+async def test_an_inbox_shows_a_reminder_once_although_two_workers_delivered_it(office: Office, point: str) -> None:
     await office.remind(await office.account())
-    steps = StopAt(line)
-    doomed = await office.start(steps, **HASTY)
-    async with asyncio.timeout(10):
-        await steps.reached.wait()
+    doomed, _ = await office.start_until(point, **HASTY)
     await doomed.die()
     await office.start()
     await office.settled()
@@ -108,10 +53,7 @@ async def test_a_mail_that_two_workers_sent_carries_one_message_id(office: Offic
     lin = await office.account(verified=True)
     await office.only(lin, "email")
     await office.remind(lin)
-    steps = StopAt("after_send")
-    doomed = await office.start(steps, **HASTY)
-    async with asyncio.timeout(10):
-        await steps.reached.wait()
+    doomed, _ = await office.start_until("after_send", **HASTY)
     await doomed.die()
     await office.start()
     await office.settled()
@@ -134,35 +76,17 @@ async def test_two_workers_at_once_send_nothing_twice(office: Office, http: Http
 # ---- fencing
 
 
-class Delayed(CrashPoints):
-    """Sends, and is then away for as long as it pleases the test: a process that was paused."""
-
-    def __init__(self) -> None:
-        self.sent = asyncio.Event()
-        self.back = asyncio.Event()
-
-    async def before_settle(self, outcomes: Sequence[Outcome]) -> None:
-        self.sent.set()
-        await self.back.wait()
-
-
 async def test_a_worker_whose_lease_has_passed_to_another_settles_nothing(office: Office, http: HttpReceiver) -> None:
     http.status = 500
-    lin = await office.account()
-    await office.only(lin, "webhook")
-    await office.webhook(lin, http.url)
-    await office.remind(lin)
-    steps = Delayed()
-    slow = await office.start(steps, give_up_seconds=1e-6, **HASTY)  # it would say `dead`
-    async with asyncio.timeout(10):
-        await steps.sent.wait()
+    await office.remind(await office.webhook_account(http.url))
+    slow, stop = await office.start_until("before_settle", give_up_seconds=1e-6, **HASTY)  # it would say `dead`
     http.status = 200
     http.behaviour = "stall"
     await office.start()
     async with asyncio.timeout(10):
         await http.wait_for(2)  # the other has it now
 
-    steps.back.set()
+    stop.resume.set()
     await eventually(lambda: 'todo_delivery_fences_lost_total{channel="webhook"} 1.0' in slow.metrics())
     assert await office.states() == {"pending": 1}
     http.released.set()
@@ -190,3 +114,73 @@ async def test_only_the_last_lease_can_settle(office: Office) -> None:
 async def lease(dispatch: Dispatch, length: timedelta) -> list[Delivery]:
     """Lease all deliveries that are free, or will be in a moment."""
     return await dispatch.lease(10, rooms={"inbox": 10}, per_endpoint=10, lease=length)
+
+
+# ---- a worker that was paused for longer than its lease (stopped, swapped out, starved) and then resumes
+
+
+@pytest.mark.parametrize("point", ["after_lease", "before_send"])
+async def test_what_was_not_begun_before_its_lease_ended_is_not_sent_a_second_time(
+    office: Office, http: HttpReceiver, point: str
+) -> None:
+    await office.remind(await office.webhook_account(http.url))
+    paused, stop = await office.start_until(point, **HASTY)
+    await office.start()
+    await office.settled()
+    assert len(http.ledger) == 1
+
+    stop.resume.set()
+    await paused.stop()
+    assert len(http.ledger) == 1
+    assert await office.states() == {"sent": 1}
+
+
+async def test_what_nobody_else_took_meanwhile_is_sent_after_all(office: Office, http: HttpReceiver) -> None:
+    await office.remind(await office.webhook_account(http.url))
+    _, stop = await office.start_until("before_send", **HASTY)
+    await asyncio.sleep(HASTY["lease_seconds"] - HASTY["send_seconds"] + 0.1)
+    stop.resume.set()
+    await office.settled()
+    assert len(http.ledger) == 1
+    assert await office.states() == {"sent": 1}
+
+
+CHANGES = {
+    "completed": "UPDATE todos SET completed_at = now()",
+    "moved": "UPDATE reminders SET occurrence = 2, state = 'scheduled', remind_at = now() + interval '1 day'",
+    "deleted": "DELETE FROM todos",
+}
+
+
+@pytest.mark.parametrize("point", ["after_lease", "before_send"])
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("channel", ["inbox", "email", "webhook"])
+async def test_what_was_changed_while_a_worker_stood_still_with_it_is_not_announced(
+    office: Office, http: HttpReceiver, smtp: SmtpReceiver, *, channel: str, change: str, point: str
+) -> None:
+    """Its lease is good, and said that the reminder is wanted."""
+    lin = await office.account(verified=True)
+    await office.only(lin, channel)
+    await office.webhook(lin, http.url)
+    await office.remind(lin)
+    worker, stop = await office.start_until(point)
+    await office.sql.execute(CHANGES[change])
+    stop.resume.set()
+    if change == "deleted":
+        await eventually(lambda: f'todo_delivery_fences_lost_total{{channel="{channel}"}} 1.0' in worker.metrics())
+    else:
+        await office.settled()
+        assert await office.states() == {"cancelled": 1}
+    assert (http.ledger, smtp.raw, await office.sql.fetchval("SELECT count(*) FROM notifications")) == ([], [], 0)
+
+
+async def test_a_todo_whose_words_and_time_were_changed_meanwhile_is_announced_with_the_new_ones(
+    office: Office,
+) -> None:
+    await office.remind(await office.account(), "Buy milk")
+    _, stop = await office.start_until("before_send")
+    await office.sql.execute("UPDATE todos SET title = 'Buy tea', due_at = '2030-01-01T00:00:00Z'")
+    stop.resume.set()
+    await office.settled()
+    (row,) = await office.sql.fetch("SELECT title, due_at::text AS due_at FROM notifications")
+    assert tuple(row) == ("Buy tea", "2030-01-01 00:00:00+00")

@@ -29,10 +29,7 @@ from todo_worker.heartbeat import Heartbeat, dead_processes
 async def in_hand(office: Office, http: HttpReceiver, **worker: Any) -> Worker:
     """A worker that waits for an answer."""
     http.behaviour = "stall"
-    lin = await office.account()
-    await office.only(lin, "webhook")
-    await office.webhook(lin, http.url)
-    await office.remind(lin)
+    await office.remind(await office.webhook_account(http.url))
     started = await office.start(**{"send_seconds": 30, "lease_seconds": 60, **worker})
     async with asyncio.timeout(10):
         await http.wait_for(1)

@@ -41,10 +41,7 @@ async def meanwhile(office: Office, *statements: str) -> None:
 async def test_what_was_done_moved_or_switched_off_meanwhile_is_not_announced(
     office: Office, http: HttpReceiver, change: str
 ) -> None:
-    lin = await office.account()
-    await office.only(lin, "webhook")
-    await office.webhook(lin, http.url)
-    await office.remind(lin)
+    await office.remind(await office.webhook_account(http.url))
     await meanwhile(office, change)
     await office.settled()
     assert await office.states() == {"cancelled": 1}
@@ -99,10 +96,7 @@ async def test_a_mail_goes_only_to_the_address_that_is_proved_when_it_is_sent(
 async def failing(office: Office, http: HttpReceiver, **worker: Any) -> None:
     """A webhook that answers 500, and a worker that tries."""
     http.status = 500
-    lin = await office.account()
-    await office.only(lin, "webhook")
-    await office.webhook(lin, http.url)
-    await office.remind(lin)
+    await office.remind(await office.webhook_account(http.url))
     await office.start(**worker)
 
 
@@ -189,9 +183,7 @@ async def test_a_receiver_that_hangs_holds_back_only_its_own(
 
 
 async def test_no_endpoint_gets_more_at_once_than_it_may(office: Office, http: HttpReceiver) -> None:
-    lin = await office.account()
-    await office.only(lin, "webhook")
-    await office.webhook(lin, http.url)
+    lin = await office.webhook_account(http.url)
     await office.remind(lin)
     await office.start(endpoint_slots=4, send_seconds=20, lease_seconds=60)
     await office.settled()  # it answers, so it may have more than one at once

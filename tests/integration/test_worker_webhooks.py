@@ -47,10 +47,7 @@ class Names(AbstractResolver):
 
 async def delivered_to(office: Office, url: str, allowed: str = "", resolver: AbstractResolver | None = None) -> Any:
     """Return how a delivery to a URL ends, when only these networks are allowed beside public ones."""
-    lin = await office.account()
-    await office.only(lin, "webhook")
-    await office.webhook(lin, url)
-    await office.remind(lin)
+    await office.remind(await office.webhook_account(url))
     settings = office.but(WebhookSettings(allowed_networks=allowed))
     await office.start(settings=settings, resolver=resolver)
 
@@ -97,10 +94,7 @@ async def test_what_counts_is_the_address_that_is_connected_to_and_not_an_earlie
 ) -> None:
     # A name that was public when it was looked at first, and is private when it matters.
     names = Names(name=["192.0.2.1", "127.0.0.1"])
-    lin = await office.account()
-    await office.only(lin, "webhook")
-    await office.webhook(lin, f"http://name.test:{http.port}/")
-    await office.remind(lin)
+    await office.remind(await office.webhook_account(f"http://name.test:{http.port}/"))
     await office.start(settings=office.but(WebhookSettings(allowed_networks="192.0.2.0/24", connect_seconds=0.1)),
                        resolver=names)  # fmt: skip
     await office.settled()
@@ -195,9 +189,7 @@ async def receivers(office: Office, http: HttpReceiver, count: int, each: int) -
     """Insert `count` accounts, each with a webhook and `each` due reminders; return the webhooks' paths."""
     paths = [f"/{number}" for number in range(count)]
     for path in paths:
-        lin = await office.account()
-        await office.only(lin, "webhook")
-        await office.webhook(lin, f"{http.url}{path}")
+        lin = await office.webhook_account(f"{http.url}{path}")
         await office.remind_often(lin, each)
     return paths
 
@@ -205,9 +197,7 @@ async def receivers(office: Office, http: HttpReceiver, count: int, each: int) -
 async def answered_beside(office: Office, http: HttpReceiver) -> None:
     """Another receiver gets all of its twenty, while all that hang are still waited for."""
     hanging = http.under_way
-    lin = await office.account()
-    await office.only(lin, "webhook")
-    await office.webhook(lin, f"{http.url}/healthy")
+    lin = await office.webhook_account(f"{http.url}/healthy")
     await office.remind_often(lin, 20)
     await eventually(lambda: [posted.path for posted in http.ledger].count("/healthy") == 20, 8)
     assert http.under_way >= hanging, "none was given up for it"
@@ -293,9 +283,7 @@ async def test_one_success_ends_the_count_of_failures(office: Office, http: Http
 
 
 async def test_a_receiver_that_is_gone_for_good_is_asked_no_more(office: Office, http: HttpReceiver) -> None:
-    lin = await office.account()
-    await office.only(lin, "webhook")
-    await office.webhook(lin, http.url)
+    lin = await office.webhook_account(http.url)
     await office.remind_often(lin, 5)
     http.status = 410
     await office.start(endpoint_slots=1)
