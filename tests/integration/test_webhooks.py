@@ -46,18 +46,6 @@ async def test_switching_a_webhook_on_again_forgets_its_failures(lin: Person, da
     assert (again["active"], again["failing_since"], again["disabled_at"]) == (True, None, None)
 
 
-@pytest.mark.parametrize(
-    "url",
-    ["", "example.com", "ftp://example.com", "https://", "https://user:word@example.com/", "http://127.0.0.1/x",
-     "http://10.0.0.1/", "http://[::1]/", "http://169.254.169.254/latest", "https://example.com/#part",
-     "https://example.com/" + "x" * 2_000, 5, None],
-)  # fmt: skip
-async def test_an_address_that_is_no_public_web_address_is_refused(lin: Person, url: Any) -> None:
-    answer = await lin.post("/webhooks/", json={"url": url})
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "url"), url
-    assert (await lin.get("/webhooks/")).json()["items"] == []
-
-
 async def test_webhooks_are_few_and_their_owners_alone(lin: Person, wang: Person) -> None:
     hook = (await wang.post("/webhooks/", json={"url": "https://example.com/hook"})).json()
     for method, suffix, body in (
@@ -118,15 +106,12 @@ async def test_an_exception_lets_a_private_network_be_called_and_no_other(run_ap
         "http://2130706433/",
         "http://0x7f000001/",
         "http://127.1/",
+        "http://169.254.169.254/latest",
         "http://0177.0.0.1/",
         "http://[::ffff:127.0.0.1]/",
-        "http://[fe80::1]/",
-        "http://0.0.0.0/",
-        "http://224.0.0.1/",
         "http://localhost/",
         "http://LOCALHOST./",
         "http://a.localhost/",
-        "http://192.168.1.1/",
     ],
 )
 async def test_a_private_address_is_refused_in_every_spelling(lin: Person, url: str) -> None:
@@ -139,6 +124,12 @@ async def test_a_private_address_is_refused_in_every_spelling(lin: Person, url: 
 @pytest.mark.parametrize(
     ("url", "rule"),
     [
+        (5, "string"),
+        (None, "null"),
+        ("", "url"),
+        ("ftp://example.com", "url"),
+        ("https://", "url"),
+        ("https://example.com/" + "x" * 2_000, "max_length"),
         ("https://user@example.com/", "url_credentials"),
         ("https://:@example.com/", "url_credentials"),
         ("https://example.com/#", "url_fragment"),
@@ -155,9 +146,11 @@ async def test_a_private_address_is_refused_in_every_spelling(lin: Person, url: 
         ("file:///etc/passwd", "url"),
     ],
 )
-async def test_what_is_no_plain_web_address_is_refused_by_its_rule(lin: Person, url: str, rule: str) -> None:
+async def test_what_is_no_plain_web_address_is_refused_by_its_rule(lin: Person, url: Any, rule: str) -> None:
     answer = await lin.post("/webhooks/", json={"url": url})
-    assert (answer.status_code, [error["rule"] for error in answer.json()["errors"]]) == (422, [rule])
+    assert answer.status_code == 422
+    assert [(error["field"], error["rule"]) for error in answer.json()["errors"]] == [("url", rule)]
+    assert (await lin.get("/webhooks/")).json()["items"] == []
 
 
 @pytest.mark.parametrize(
