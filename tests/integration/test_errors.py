@@ -35,7 +35,7 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["vary"] == "Accept-Language"
-    assert document.keys() - {"errors", "error"} == MEMBERS
+    assert document.keys() - {"errors", "error", "error_description"} == MEMBERS
     assert document["type"] == f"urn:todo:problem:{code}"
     assert document["status"] == status
     assert document["request_id"] == answer.headers["x-request-id"]

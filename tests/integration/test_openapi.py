@@ -10,11 +10,13 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from jsonschema_rs import Draft202012Validator
 
 from dev.openapi import DOCUMENT, files
 from tests.conftest import RunApi
-from tests.factories import Api
-from todo_api.messages import PROBLEMS, RULES
+from tests.factories import Api, Person
+from tests.integration.test_mail_links import link_token
+from todo_api.messages import PROBLEMS, RULES, rule_text
 from todo_core.settings import ApiSettings
 
 CONTRACT = {
@@ -81,15 +83,36 @@ def resolve(document: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def shows_an_example(document: dict[str, Any], schema: dict[str, Any], *, whole: bool = True) -> bool:
-    """Whether a reader sees what such a value looks like: in each of its parts, or in one of them at least."""
+def prefilled(document: dict[str, Any], schema: dict[str, Any]) -> Any:
+    """What Swagger UI fills in for a value: its first example, else its default, else one made of its parts."""
     schema = resolve(document, schema)
-    if {"example", "examples", "default", "const", "enum"} & schema.keys() or schema.get("type") in {"boolean", "null"}:
-        return True
-    parts = [*schema.get("anyOf", []), *schema.get("properties", {}).values()]
-    parts += [schema["items"]] if "items" in schema else []
-    shown = [shows_an_example(document, part, whole=whole) for part in parts]
-    return bool(shown) and (all if whole else any)(shown)
+    shown = [
+        *schema.get("examples", []),
+        *([schema["default"]] if "default" in schema else []),
+        *schema.get("enum", []),
+    ]
+    if shown:
+        return shown[0]
+    if "anyOf" in schema:
+        return prefilled(document, schema["anyOf"][0])
+    if "items" in schema:
+        return [prefilled(document, schema["items"])]
+    if "properties" in schema:
+        return {name: prefilled(document, part) for name, part in schema["properties"].items()}
+    return {"string": "string", "integer": 0, "boolean": True}[schema["type"]]
+
+
+def shown_bodies(
+    document: dict[str, Any], operation: dict[str, Any]
+) -> Iterator[tuple[str, dict[str, Any], list[Any]]]:
+    """Every body and answer that is not a page: its place, its schema and its explicit examples."""
+    described = {"body": operation.get("requestBody", {}), **operation["responses"]}
+    for place, description in described.items():
+        for media_type, media in description.get("content", {}).items():
+            if media_type != "text/html":
+                schema = resolve(document, media["schema"])
+                examples = [media["example"]] if "example" in media else schema.get("examples", [])
+                yield f"{place} {media_type}", media["schema"], examples
 
 
 async def test_every_operation_of_the_contract_is_there(document: dict[str, Any]) -> None:
@@ -153,10 +176,7 @@ async def test_every_operation_says_what_it_does_and_what_comes_back(document: d
         assert operation["description"], name
         assert set(operation["tags"]) <= tags, name
         (success,) = (status for status in operation["responses"] if status.startswith("2"))
-        answer = operation["responses"][success]
-        assert ("content" in answer) == (success != "204"), name
-        for media in answer.get("content", {}).values():
-            assert name in PAGES or "example" in media or shows_an_example(document, media["schema"], whole=False), name
+        assert ("content" in operation["responses"][success]) == (success != "204"), name
 
 
 async def test_every_operation_lists_the_errors_that_it_answers_with(document: dict[str, Any]) -> None:
@@ -194,15 +214,57 @@ async def test_an_example_of_an_error_is_one_that_the_operation_can_have(documen
     assert code("/todos/{todo_id}", "get", "404") == "todo_not_found"
 
 
-async def test_whatever_is_sent_has_an_example(document: dict[str, Any]) -> None:
+async def test_every_parameter_is_explained(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
-        for media in operation.get("requestBody", {}).get("content", {}).values():
-            sent = resolve(document, media["schema"])
-            for field, schema in sent["properties"].items():
-                ignored = schema.get("description") == "ignored"
-                assert ignored or shows_an_example(document, schema) or name == "POST /token", (name, field)
         for parameter in operation.get("parameters", []):
             assert parameter["description"], (name, parameter["name"])
+
+
+async def test_every_body_and_answer_has_examples_that_its_schema_allows(document: dict[str, Any]) -> None:
+    named = [*operations(document), ("reminder.due", document["webhooks"]["reminder.due"]["post"])]
+    for name, operation in named:
+        for place, schema, examples in shown_bodies(document, operation):
+            assert examples, (name, place)
+            holds = Draft202012Validator({**schema, "components": document["components"]}, validate_formats=True)
+            for example in examples:
+                assert [str(error) for error in holds.iter_errors(example)] == [], (name, place)
+    for name, operation in operations(document):
+        refused = operation["responses"].get("422", {"content": {}})["content"]
+        for media in refused.values():
+            (fault,) = media["example"]["errors"]
+            assert rule_text(fault["rule"], "en", {}) == fault["detail"], name
+
+
+async def test_every_body_as_the_page_fills_it_in_is_taken(
+    api: Api, database_url: str, document: dict[str, Any]
+) -> None:
+    """Register, sign in, everything else in the order of the page with ids and tokens that exist, and delete."""
+    bodies = {name: operation["requestBody"] for name, operation in operations(document) if "requestBody" in operation}
+
+    async def send(name: str, signed: dict[str, str], **given: str) -> Any:
+        ((media_type, media),) = bodies.pop(name)["content"].items()
+        body = dict(prefilled(document, media["schema"]))
+        body |= {"token": given["token"]} if "token" in body else {}
+        sent = {"json": body} if media_type == "application/json" else {"data": body}
+        method, path = name.split()
+        answer = await api.http.request(method, path.format(**given), params=given, headers=signed, **sent)
+        assert answer.is_success, (name, body, answer.text)
+        return answer.json() if media_type == "application/json" and answer.content else answer.text
+
+    account = await send("POST /users/", {})
+    tokens = json.loads(await send("POST /token", {}))
+    person = Person(api.http, account["username"], account["email"], "", account["id"], tokens)
+    todo = await person.add_todo()
+    webhook = (await person.post("/webhooks/", json={"url": "https://example.com/"})).json()
+    await person.post("/users/me/verify-email")
+    proof = await link_token(api, person, database_url)
+    await send("POST /users/verify-email", {}, token=proof)
+    await send("POST /unsubscribe", {}, token=api.process.links.unsubscribe(person.id, person.email).partition("=")[2])
+    last = "DELETE /users/me/"
+    for name in [name for name in bodies if name != last]:
+        await send(name, person.headers, todo_id=todo["id"], webhook_id=webhook["id"])
+    await send(last, person.headers)
+    assert bodies == {}
 
 
 async def test_nothing_is_left_of_the_errors_that_the_framework_assumes(document: dict[str, Any]) -> None:
@@ -250,9 +312,32 @@ async def test_the_pages_load_only_what_the_service_has_itself(api: Api, page: s
     assert "/openapi.json" in answer.text
 
 
+async def test_redoc_wants_no_picture_that_its_page_forbids(api: Api) -> None:
+    script = (await api.http.get("/assets/redoc.standalone.js")).text
+    assert re.findall(r"""src:["'](?:https?:)?//""", script) == []
+
+
+async def test_a_page_sends_nobody_to_a_button_that_it_lacks(document: dict[str, Any]) -> None:
+    for line in document["info"]["description"].splitlines():
+        assert "Authorize" not in line or "[Swagger UI](docs)" in line
+
+
+async def test_what_goes_wrong_in_the_page_is_explained_there(api: Api, document: dict[str, Any]) -> None:
+    scheme = document["components"]["securitySchemes"]["Account"]["description"]
+    assert "`invalid_grant`" in scheme
+    assert "`POST /users/`" in scheme
+    stream = document["paths"]["/notifications/stream"]["get"]["description"]
+    assert "curl --no-buffer" in stream
+    assert "EventSource" in stream
+    form = {"username": "lin", "password": "not the one"}
+    refused = await api.http.post("/token", data=form, headers={"Accept-Language": "zh"})
+    assert refused.json()["error_description"].startswith("The name, the password")  # Authorize shows it
+    assert refused.json()["error_description"].isascii()
+
+
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
 async def test_the_browser_is_told_to_load_nothing_from_elsewhere(api: Api, page: str) -> None:
-    """The assets themselves name other hosts: ReDoc fetches its maker's logo."""
+    """Beside the page's own scripts: an asset that wanted a picture from elsewhere would get none."""
     answer = await api.http.get(page)
     policy, page_text = answer.headers["content-security-policy"], answer.text
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))

@@ -18,11 +18,26 @@ from todo_core.errors import AppError, Fault
 
 router = APIRouter(tags=["accounts"], route_class=Route)
 
+_PASSWORD = "correct horse battery staple"  # noqa: S105 - of the examples
+
 
 class AccountCreate(BaseModel):
     """What opens an account."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "username": "lin",
+                    "email": "lin@example.com",
+                    "password": _PASSWORD,
+                    "timezone": "Asia/Shanghai",
+                    "locale": "zh-CN",
+                }
+            ]
+        },
+    )
 
     username: Username
     email: Email
@@ -35,7 +50,9 @@ class AccountCreate(BaseModel):
 class AccountPatch(BaseModel):
     """What changes: only what is sent."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"timezone": "Asia/Shanghai", "locale": "zh-CN"}]}
+    )
 
     username: Username = omitted()
     email: Email = omitted()
@@ -49,7 +66,7 @@ class AccountPatch(BaseModel):
 class AccountDelete(BaseModel):
     """The password, once more."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"password": _PASSWORD}]})
 
     password: GivenPassword
 
@@ -86,6 +103,10 @@ class AccountPublic(BaseModel):
 class TokenForm(BaseModel):
     """OAuth2's token request (RFC 6749, sections 4.3.2 and 6). Fields that are not known are ignored, as it wants."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"grant_type": "password", "username": "lin", "password": _PASSWORD}]}
+    )
+
     grant_type: str = Field("password", examples=["password", "refresh_token"])
     username: Login | None = None
     password: GivenPassword | None = None
@@ -98,13 +119,23 @@ class TokenForm(BaseModel):
 class TokenAnswer(BaseModel):
     """A pair of tokens."""
 
-    access_token: str = Field(examples=["eyJhbGciOiJIUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiIwMTg5In0.c2lnbmF0dXJl"])
-    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - a kind, not a secret
-    expires_in: int = Field(description="seconds until the access token expires", examples=[900])
-    refresh_token: str = Field(
-        description="good for one exchange; the answer to that holds the next",
-        examples=["yhCPAJt2rSp0s-RvXyX6jXbA6JqZ3eCk9mVnwQ1oG0E"],
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "access_token": "eyJhbGciOiJIUzI1NiIsImtpZCI6IjEifQ.eyJzdWIiOiIwMTg5In0.c2lnbmF0dXJl",
+                    "token_type": "bearer",
+                    "expires_in": 900,
+                    "refresh_token": "yhCPAJt2rSp0s-RvXyX6jXbA6JqZ3eCk9mVnwQ1oG0E",
+                }
+            ]
+        }
     )
+
+    access_token: str
+    token_type: Literal["bearer"] = "bearer"  # noqa: S105 - a kind, not a secret
+    expires_in: int = Field(description="seconds until the access token expires")
+    refresh_token: str = Field(description="good for one exchange; the answer to that holds the next")
 
 
 class TokenRequestInvalid(AppError):

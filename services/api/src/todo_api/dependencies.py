@@ -154,7 +154,9 @@ CurrentUser = Annotated[
             tokenUrl="token",
             refreshUrl="token",
             scheme_name="Account",
-            description="Sign in with a username or e-mail address.",
+            description="Sign in with a username or e-mail address, and leave client_id and client_secret empty. "
+            "`invalid_grant` means that the name or the password is not right: try again, or open an account with "
+            "`POST /users/` first. After many tries, wait a quarter of an hour.",
         )
     ),
 ]

@@ -7,6 +7,8 @@ page that signs in should run no script from elsewhere.
 import base64
 import hashlib
 import re
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,11 @@ import fastapi_offline
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
-from starlette.responses import HTMLResponse, RedirectResponse
+from pydantic import BaseModel
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from todo_api.openapi import ProblemDocument
+from todo_api.openapi import ProblemDocument, fault_example
 
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _ASSETS = Path(fastapi_offline.__file__).parent / "static"
@@ -36,7 +39,7 @@ def _guarded(page: HTMLResponse) -> HTMLResponse:
             "default-src 'self'",
             " ".join(("script-src 'self'", *(f"'sha256-{digest}'" for digest in hashes))),
             "style-src 'self' 'unsafe-inline'",
-            "img-src 'self' data:",  # ReDoc would fetch its maker's logo
+            "img-src 'self' data:",
             "worker-src blob:",
             "object-src 'none'",
             "base-uri 'none'",
@@ -47,8 +50,22 @@ def _guarded(page: HTMLResponse) -> HTMLResponse:
     return page
 
 
+@lru_cache(maxsize=1)
+def _redoc() -> bytes:
+    # An empty picture fails to load, and then ReDoc shows none.
+    return (
+        (_ASSETS / "redoc.standalone.js").read_bytes().replace(b"https://cdn.redoc.ly/redoc/logo-mini.svg", b"data:,")
+    )
+
+
 def install(app: FastAPI) -> None:
     """Serve /docs and /redoc, and complete what FastAPI generates."""
+
+    @app.get("/assets/redoc.standalone.js", include_in_schema=False)
+    async def redoc_script() -> Response:
+        """ReDoc without the request for its maker's logo, which the policy of the page would block."""
+        return Response(_redoc(), media_type="text/javascript", headers={"Cache-Control": "max-age=3600"})
+
     app.mount("/assets", StaticFiles(directory=_ASSETS), name="assets")
 
     @app.get("/", include_in_schema=False)
@@ -96,10 +113,26 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
             webhooks=app.webhooks.routes,
         )
+        _restore_examples(document)
         _use_problem_documents(document)
         _tell_optional_from_null(document)
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _restore_examples(document: dict[str, Any]) -> None:
+    """Give examples as they are declared: FastAPI drops every null, and with it required members."""
+    for model in _models(BaseModel):
+        extra = model.model_config.get("json_schema_extra")
+        schema = document["components"]["schemas"].get(model.__name__)
+        if schema and model.__module__.startswith("todo_") and isinstance(extra, dict) and "examples" in extra:
+            schema["examples"] = extra["examples"]
+
+
+def _models(kind: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for model in kind.__subclasses__():
+        yield model
+        yield from _models(model)
 
 
 def _use_problem_documents(document: dict[str, Any]) -> None:
@@ -118,6 +151,22 @@ def _use_problem_documents(document: dict[str, Any]) -> None:
                     del answers["422"]["content"]["application/json"]
                 else:
                     del answers["422"]
+            if "422" in answers:
+                answers["422"]["content"]["application/problem+json"]["example"]["errors"] = [
+                    _fault(document, operation)
+                ]
+
+
+def _fault(document: dict[str, Any], operation: dict[str, Any]) -> dict[str, str]:
+    """A mistake that this operation answers 422 to."""
+    for media in operation.get("requestBody", {}).get("content", {}).values():
+        _drop_null(media["schema"])
+        body = document["components"]["schemas"][media["schema"]["$ref"].rpartition("/")[2]]
+        if "required" in body:
+            return fault_example("body", body["required"][0], "required")
+        return fault_example("body", "colour", "unknown_field")
+    parameter = operation["parameters"][0]
+    return fault_example(parameter["in"], parameter["name"], "uuid" if parameter["in"] == "path" else "integer")
 
 
 def _tell_optional_from_null(document: dict[str, Any]) -> None:

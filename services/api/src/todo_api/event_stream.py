@@ -146,6 +146,10 @@ async def stream_notifications(
     Resumes after `Last-Event-ID` and never passes one over; without it, starts from now. The first event has an id and
     no data: keep the id, and whatever comes while you are away comes when you are back. Ends when the access token
     expires: connect again with the next. A comment every 15 seconds shows that it lives.
+
+    A page such as Swagger UI shows nothing until the stream has ended, so do not press Execute: use
+    `curl --no-buffer --header "Authorization: Bearer $TOKEN"` with this address. A browser's `EventSource` sets no
+    headers: read the body of `fetch` instead.
     """
     heads = await process.inbox_reads.heads([user.id])
     if user.id not in heads or heads[user.id].auth_version != user.auth_version:

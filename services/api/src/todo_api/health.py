@@ -5,7 +5,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from todo_api.dependencies import Process, ProcessDep
 from todo_api.openapi import problem_answer
@@ -22,15 +22,21 @@ _DATABASE_SECONDS = 2.0
 class Live(BaseModel):
     """The process answers."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
+
     status: Literal["ok"] = "ok"
 
 
 class Ready(BaseModel):
     """What the service can do."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"status": "ok", "checks": {"database": "ok", "redis": "ok"}, "down": []}]}
+    )
+
     status: Literal["ok", "degraded"] = Field(description="degraded: it serves, but something that helps it is down")
-    checks: dict[str, str] = Field(examples=[{"database": "ok", "redis": "ok"}])
-    down: list[str] = Field(description="what is down", examples=[[]])
+    checks: dict[str, str]
+    down: list[str] = Field(description="what is down")
 
 
 @router.get("/livez", summary="Is the process alive?")

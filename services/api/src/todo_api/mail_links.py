@@ -61,6 +61,7 @@ _ONE_CLICK = {
                 "schema": {
                     "type": "object",
                     "properties": {"List-Unsubscribe": {"type": "string", "enum": ["One-Click"]}},
+                    "examples": [{"List-Unsubscribe": "One-Click"}],
                 }
             }
         },
@@ -73,15 +74,20 @@ LinkToken = Annotated[str, Query(description="the link's token")]
 class VerificationAsked(BaseModel):
     """Where the link is sent to."""
 
-    email: str = Field(examples=["lin@example.com"])
+    model_config = ConfigDict(json_schema_extra={"examples": [{"email": "lin@example.com"}]})
+
+    email: str
 
 
 class VerificationToken(BaseModel):
     """What the link in the mail holds."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"token": "eyJhbGciOiJIUzI1NiIsImtpZCI6IjEifQ.eyJhdWQiOiJ2In0.c2lnbmF0dXJl"}]},
+    )
 
-    token: str = Field(max_length=2_000, examples=["eyJhbGciOiJIUzI1NiIsImtpZCI6IjEifQ.eyJhdWQiOiJ2In0.c2lnbmF0dXJl"])
+    token: str = Field(max_length=2_000)
 
 
 @router.post(

@@ -37,7 +37,7 @@ _DESCRIPTION = """\
 Accounts and their todos.
 
 1. `POST /users/` opens an account.
-2. **Authorize** signs in with it (or `POST /token`).
+2. `POST /token` signs in with it; in [Swagger UI](docs), the button **Authorize** does.
 3. `/todos/` is yours alone.
 
 Every path works with and without its trailing slash. Every error is an

@@ -74,7 +74,7 @@ def _whole(value: object) -> object:
 class MarkRead(BaseModel):
     """How far: everything, if nothing is said."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"up_to": 42}]})
 
     up_to: Annotated[int, Field(strict=True, ge=0, le=LARGEST_SEQ), BeforeValidator(_whole)] = omitted(
         description="only those whose `seq` is at most this: what came later was not seen yet", examples=[42]
@@ -83,6 +83,8 @@ class MarkRead(BaseModel):
 
 class MarkedRead(BaseModel):
     """How many were not read before."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"marked": 3}]})
 
     marked: int = Field(examples=[3])
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from todo_api.fields import omitted
-from todo_api.messages import PROBLEMS, RULES, problem_text
+from todo_api.messages import PROBLEMS, RULES, problem_text, rule_text
 from todo_api.problems import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
@@ -49,6 +49,7 @@ class ProblemDocument(BaseModel):
     request_id: str | None = Field(description="the same as in `X-Request-Id` and in the log")
     errors: list[FieldProblem] = omitted()
     error: str = omitted(description="RFC 6749's code, on /token")
+    error_description: str = omitted(description="RFC 6749's words for developers, in English, on /token")
 
 
 _CODES = {
@@ -79,7 +80,7 @@ def problem_answer(code: str) -> dict[str, Any]:
     """One error answer."""
     status = PROBLEMS[code].status
     title, detail = problem_text(code, "en", {"limit": 1_048_576, "expected": "application/json"})
-    example = {
+    example: dict[str, Any] = {
         "type": f"urn:todo:problem:{code}",
         "title": title,
         "status": status,
@@ -87,10 +88,17 @@ def problem_answer(code: str) -> dict[str, Any]:
         "code": code,
         "request_id": "0f8c1d6f9d3b4f0f9a7be0ad1c0a9f55",
     }
+    if code == "conflict":
+        example["errors"] = [fault_example("body", "username", "taken")]
     return {
         "description": HTTPStatus(status).phrase,
         "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}, "example": example}},
     }
+
+
+def fault_example(place: str, field: str, rule: str) -> dict[str, str]:
+    """One entry of `errors`."""
+    return {"in": place, "field": field, "rule": rule, "detail": rule_text(rule, "en", {})}
 
 
 _ETAG = {"ETag": {"description": "the todo's version, for If-Match and If-None-Match", "schema": {"type": "string"}}}

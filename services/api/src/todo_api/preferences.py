@@ -53,7 +53,19 @@ class QuietHours(BaseModel):
 class PreferencesPatch(BaseModel):
     """What changes: only what is sent. Null switches quiet hours off."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "default_reminders": ["PT0S", "PT30M"],
+                    "channels": {"email": True},
+                    "quiet_hours": {"start": "22:00", "end": "07:00"},
+                    "timezone": "Asia/Shanghai",
+                }
+            ]
+        },
+    )
 
     default_reminders: Annotated[list[Duration], AfterValidator(_few_and_different)] = omitted(
         description=f"so long before the due time, at most {MOST_DEFAULTS}, none twice; moves the reminders of every "
@@ -91,6 +103,20 @@ class Channels(BaseModel):
 
 class PreferencesPublic(BaseModel):
     """How the account is reminded."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "default_reminders": ["PT0S", "PT30M"],
+                    "channels": {"inbox": True, "email": True, "webhook": True},
+                    "quiet_hours": {"start": "22:00", "end": "07:00"},
+                    "timezone": "Asia/Shanghai",
+                    "email_verified": False,
+                }
+            ]
+        }
+    )
 
     default_reminders: list[str] = Field(description="so long before the due time", examples=[["PT0S", "PT30M"]])
     channels: Channels

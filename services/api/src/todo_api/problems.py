@@ -132,6 +132,8 @@ def problem(
         ]
     if code in _OAUTH_ERRORS:
         document["error"] = _OAUTH_ERRORS[code]
+        # Swagger UI's Authorize shows this beside the code. RFC 6749 allows nothing but ASCII in it.
+        document["error_description"] = problem_text(code, "en", params or {})[1].replace("`", "")
     document.update(members)
     return Response(
         orjson.dumps(document),

@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic.types import JsonValue
 from pydantic_core import PydanticCustomError
 
 from todo_api.dependencies import Browser, Changes, CurrentUser, TodoId
@@ -23,14 +24,42 @@ from todo_core.values import Timestamp
 router = APIRouter(prefix="/todos", tags=["reminders"], route_class=Route)
 
 
-def _one_of_two(first: str, second: str) -> dict[str, Any]:
-    return {"oneOf": [{"required": [first]}, {"required": [second]}]}
+def _one_of_two(first: str, second: str, **example: str) -> dict[str, Any]:
+    return {"oneOf": [{"required": [first]}, {"required": [second]}], "examples": [example]}
+
+
+_EXAMPLE: dict[str, JsonValue] = {
+    "id": "01890000-0000-7000-8000-000000000001",
+    "before": "PT30M",
+    "at": None,
+    "remind_at": "2026-12-01T00:30:00Z",
+    "state": "sent",
+    "deliveries": [
+        {
+            "id": "5f2b8c1e-7d0a-4f3c-9a57-2f8f2b6f9a10",
+            "channel": "inbox",
+            "endpoint_id": None,
+            "state": "sent",
+            "attempts": 1,
+            "last_error": None,
+            "settled_at": "2026-12-01T00:30:00.123456Z",
+        }
+    ],
+}
+_SNOOZED: dict[str, JsonValue] = {
+    **_EXAMPLE,
+    "before": None,
+    "at": "2026-12-01T01:30:00Z",
+    "remind_at": "2026-12-01T01:30:00Z",
+    "state": "scheduled",
+    "deliveries": [],
+}
 
 
 class ReminderIn(BaseModel):
     """When to remind: so long before the due time, or at an instant."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_one_of_two("before", "at"))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_one_of_two("before", "at", before="PT30M"))
 
     before: Duration = omitted()
     at: Timestamp = omitted()
@@ -68,7 +97,7 @@ RemindersIn = Annotated[
 class Snooze(BaseModel):
     """Until when: an instant, or so long from now."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_one_of_two("until", "for"))
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_one_of_two("until", "for", **{"for": "PT30M"}))
 
     until: Timestamp = omitted()
     duration: Duration = omitted(alias="for")
@@ -95,6 +124,8 @@ class DeliveryPublic(BaseModel):
 class ReminderPublic(BaseModel):
     """One moment at which the owner of a todo hears of it."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [_SNOOZED, _EXAMPLE]})
+
     id: UUID
     before: str | None = Field(description="so long before the due time", examples=["PT30M"])
     at: datetime | None = Field(description="or at this instant")
@@ -105,6 +136,8 @@ class ReminderPublic(BaseModel):
 
 class ReminderList(BaseModel):
     """A todo's reminders, by time."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_EXAMPLE]}]})
 
     items: list[ReminderPublic]
 

@@ -35,7 +35,10 @@ _EXAMPLE: JsonDict = {
 class TodoCreate(TodoFields):
     """A new todo."""
 
-    model_config = ConfigDict(extra="forbid")  # type: ignore[assignment] # SQLModel's has a type of its own
+    model_config = ConfigDict(  # type: ignore[assignment] # SQLModel's has a type of its own
+        extra="forbid",
+        json_schema_extra={"examples": [{**example(TodoFields), "reminders": [{"before": "PT30M"}]}]},
+    )
 
     completed: StrictBool = False
     reminders: RemindersIn | None = None
@@ -43,6 +46,12 @@ class TodoCreate(TodoFields):
 
 class TodoPatch(Omittable, TodoCreate):
     """What changes: only what is sent. Null clears `description` and `due_at`, and takes the default `reminders`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"title": "Buy oat milk", "reminders": [{"before": "PT30M"}, {"before": "P1D"}]}]
+        }
+    )
 
 
 class TodoPut(TodoCreate):

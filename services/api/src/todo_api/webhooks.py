@@ -34,7 +34,7 @@ WebhookId = Annotated[UUID, Path(description="the webhook's id")]
 class WebhookCreate(BaseModel):
     """A new webhook."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"url": _EXAMPLE["url"]}]})
 
     url: WebhookUrl
 
@@ -42,7 +42,7 @@ class WebhookCreate(BaseModel):
 class WebhookPatch(BaseModel):
     """What changes: only what is sent."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"active": True}]})
 
     url: WebhookUrl = omitted()
     active: StrictBool = omitted(description="true also after it was switched off for failing too long")
@@ -72,6 +72,8 @@ class WebhookWithSecret(WebhookPublic):
 
 class WebhookList(BaseModel):
     """All of the account's webhooks, the oldest first."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"items": [_EXAMPLE]}]})
 
     items: list[WebhookPublic]
 
