@@ -31,7 +31,7 @@ from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from dev.browser_example import EXAMPLE, LOCALES, ExampleVisit, served
 from dev.browser_example import README_PICTURE as EXAMPLE_PICTURE
-from dev.network import origin
+from dev.network import origin, running_origin
 from dev.processes import ServerError, exit_on_sigterm, free_port, last_lines, scratch_directory, spawn, stop_child
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -339,8 +339,7 @@ def main() -> None:
     exit_on_sigterm()
     try:
         find_chromium()
-        given = origin(os.environ.get("HOST") or "127.0.0.1", int(os.environ.get("PORT") or "8000"))
-        with own_run() if options.start else nullcontext((options.base_url or given).rstrip("/")) as address:
+        with own_run() if options.start else nullcontext((options.base_url or running_origin()).rstrip("/")) as address:
             check_answers(address, options.ca)
             print(f"Chromium at {address}/docs", flush=True)
             visit(address, STEPS, README_PICTURE if options.readme else None, verified=options.ca is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 
 from dev.processes import ServerError
@@ -16,15 +17,33 @@ def origin(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+def running_origin() -> str:
+    """Return the address of a `make run` by HOST and PORT, as it reads them itself.
+
+    Raises:
+        ServerError: PORT is not a port.
+    """
+    return origin(os.environ.get("HOST") or "127.0.0.1", read_port(os.environ.get("PORT") or "8000"))
+
+
+def read_port(text: str) -> int:
+    """Return the port that the text names.
+
+    Raises:
+        ServerError: it names none.
+    """
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise ServerError(f"PORT={text} is not a port. For example: PORT=8001")
+    return int(text)
+
+
 def check_port(host: str, text: str) -> int:
     """Return the port, if the text is a port and it is free.
 
     Raises:
         ServerError: with a sentence about what to do instead.
     """
-    if not text.isdecimal() or not 0 < int(text) < 65536:
-        raise ServerError(f"PORT={text} is not a port. For example: PORT=8001 make run")
-    port = int(text)
+    port = read_port(text)
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family) as probe:

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 
 import httpx
 
-from dev.network import origin
+from dev.network import running_origin
+from dev.processes import ServerError
 from dev.seed_texts import ENGLISH, MANDARIN
 
 USERNAME, EMAIL, PASSWORD = "demo", "demo@example.com", "demo-password"
@@ -72,9 +73,10 @@ def fill(client: httpx.Client) -> str:
 
 def main() -> None:
     """Fill the demo account of the API at URL, or at HOST and PORT."""
-    address = os.environ.get("URL") or origin(
-        os.environ.get("HOST") or "127.0.0.1", int(os.environ.get("PORT") or "8000")
-    )
+    try:
+        address = os.environ.get("URL") or running_origin()
+    except ServerError as error:
+        sys.exit(str(error))
     trusted = ssl.create_default_context(cafile=CA if CA.is_file() else None)
     # trust_env: a proxy that the environment names is for the world outside.
     with httpx.Client(base_url=address, timeout=30, trust_env=False, verify=trusted) as client:

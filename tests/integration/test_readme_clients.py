@@ -1,8 +1,9 @@
-"""The README's scripts for clients: the one for Python runs here, the one for browsers under `make browser`."""
+"""The README's tour and its script for Python, run as they stand. `make browser` runs the script for browsers."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
 from pathlib import Path
@@ -41,3 +42,23 @@ async def test_the_readmes_python_script_signs_in_creates_and_completes(api: Api
     assert (run.returncode, output, errors) == (0, b"True\n", b"")
     listed = (await lin.get("/todos/")).json()["items"]
     assert [(todo["title"], todo["completed"]) for todo in listed] == [("Buy milk", True)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+async def test_the_readmes_tour_does_what_it_says_and_a_second_time_too(api: Api, page: str) -> None:
+    name = f"tour-{PAGES.index(page)}"
+    (text,) = re.findall(r"<!-- tour -->\n```sh\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+    text = re.sub(r"\blin\b", name, text.replace("http://127.0.0.1:8000", f"http://127.0.0.1:{api.port}"))
+    for time, registered in enumerate([name, "conflict"]):
+        run = await asyncio.create_subprocess_exec(
+            "sh", "-c", text, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        output, errors = await run.communicate()
+        assert errors == b""
+        account, milk, listed, completed, left, deleted, gone = map(json.loads, output.splitlines())
+        assert registered in (account.get("username"), account.get("code"))
+        assert (milk["title"], milk["due_at"]) == ("Buy milk", "2026-12-01T01:00:00Z")
+        assert [todo["id"] for todo in listed["items"]] == [completed["id"]]
+        assert (listed["next_cursor"] is None, completed["completed"]) == (False, True)
+        assert [todo["title"] for todo in left["items"]] == ["Buy milk"] * (time + 1)
+        assert (deleted, gone["code"]) == (204, "todo_not_found")
