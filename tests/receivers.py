@@ -30,7 +30,7 @@ class Posted:
 
     @property
     def id(self) -> str:
-        """The delivery's."""
+        """Return the delivery's id."""
         return self.headers["webhook-id"]
 
 
@@ -58,19 +58,19 @@ class HttpReceiver:
     most_under_way: int = 0
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
     released: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set it, and those that stall are answered."""
+    """When set, requests that stall are answered."""
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Return the receiver's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def ids(self) -> list[str]:
-        """Of all that came."""
+        """Return the delivery ids of all requests."""
         return [posted.id for posted in self.ledger]
 
     async def wait_for(self, count: int) -> None:
-        """Until so many have come."""
+        """Wait until `count` have arrived."""
         async with self.arrived:
             await self.arrived.wait_for(lambda: len(self.ledger) >= count)
 
@@ -150,14 +150,14 @@ class SmtpReceiver:
         ]
 
     async def wait_for(self, count: int) -> None:
-        """Until so many have come."""
+        """Wait until `count` have arrived."""
         async with self.arrived:
             await self.arrived.wait_for(lambda: len(self.raw) >= count)
 
     async def handle_EHLO(  # noqa: N802 - the interface
         self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
     ) -> list[str]:
-        """A conversation begins."""
+        """Count a session."""
         self.sessions += 1
         if server.transport is not None:
             self.transports.append(server.transport)
@@ -182,7 +182,7 @@ class SmtpReceiver:
         return self.recipient_reply
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        """The mail has come."""
+        """Store a mail and answer DATA."""
         if self.data_reply.startswith("250"):
             async with self.arrived:
                 self.raw.append(cast(bytes, envelope.original_content))

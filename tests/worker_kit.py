@@ -35,7 +35,7 @@ HASTY: dict[str, Any] = {"lease_seconds": 1.0, "send_seconds": 0.5}
 
 
 async def eventually(check: Callable[[], Awaitable[bool]] | Callable[[], bool], seconds: float = 20) -> None:
-    """Until it is so."""
+    """Wait until the check returns true."""
     async with asyncio.timeout(seconds):
         while True:
             found = check()
@@ -69,7 +69,7 @@ class Worker:
     closed: bool = False
 
     async def close(self) -> None:
-        """Let go of the sockets, which the end of a process does by itself."""
+        """Close the sockets, which the end of a process does by itself."""
         if not self.closed:
             self.closed = True
             await self.parts.close()
@@ -82,13 +82,13 @@ class Worker:
         await self.close()
 
     async def stop(self) -> None:
-        """End in peace."""
+        """Stop warmly: attempts under way may end within the grace period."""
         self.parts.pump.stop()
         await self.task
         await self.close()
 
     def metrics(self) -> str:
-        """As Prometheus reads them."""
+        """Return the metrics in the format that Prometheus reads."""
         return generate_latest(self.registry).decode()
 
 
@@ -155,11 +155,11 @@ class Office:
         return worker_there, stop
 
     def with_worker(self, **worker: Any) -> Settings:
-        """The settings, with others for the worker."""
+        """Return the settings with other values for the worker."""
         return self.but(WorkerSettings(**{**QUICK, **worker}))
 
     def but(self, *concerns: Any) -> Settings:
-        """The settings, with other concerns."""
+        """Return the settings with these concerns replaced."""
         own = (self.settings.email, self.settings.webhooks, self.settings.worker, self.settings.runtime)
         return make_settings(
             self.settings.database.url.get_secret_value(),
@@ -198,7 +198,7 @@ class Office:
         return account_id
 
     async def only(self, account_id: str, *channels: str) -> None:
-        """The account wants to hear by these channels alone."""
+        """Set the channels that an account's reminders go to."""
         await self.sql.execute(
             "INSERT INTO preferences (account_id, inbox, email, webhook) VALUES ($1, $2, $3, $4)"
             " ON CONFLICT (account_id) DO UPDATE SET inbox = $2, email = $3, webhook = $4",
@@ -224,7 +224,7 @@ class Office:
     async def remind(
         self, account_id: str, title: str = "Buy milk", *, after: float = 0, due_after: float | None = None
     ) -> str:
-        """A todo whose reminder is due in so many seconds; the reminder's id."""
+        """Insert a todo whose reminder is due in `after` seconds; return the reminder's id."""
         todo_id, reminder_id = str(new_id()), str(new_id())
         await self.sql.execute(
             "INSERT INTO todos (id, owner_id, title, due_at, created_at, updated_at)"
@@ -266,12 +266,12 @@ class Office:
         return {row["state"]: row["count"] for row in rows}
 
     async def delivery(self) -> asyncpg.Record:
-        """The only one."""
+        """Return the only delivery."""
         (row,) = await self.sql.fetch("SELECT * FROM deliveries")
         return row
 
     async def settled(self, count: int = 1, seconds: float = 20) -> None:
-        """Until so many deliveries have come to an end."""
+        """Wait until `count` deliveries have a final state."""
 
         async def check() -> bool:
             done: int = await self.sql.fetchval("SELECT count(*) FROM deliveries WHERE state <> 'pending'")
@@ -281,7 +281,7 @@ class Office:
 
 
 def office_settings(database_url: str, redis_url: str, smtp_port: int = 1) -> Settings:
-    """Quick ones, with a mail server on this machine, and webhooks to it."""
+    """Return settings with short times, a mail server on this machine, and webhooks allowed to it."""
     return make_settings(
         database_url,
         redis_url,

@@ -112,7 +112,7 @@ async def test_a_broker_that_hangs_holds_nobody_up_and_gets_no_more_than_a_few()
     assert broker.sent == [[str(number)] for number in range(20)]
 
 
-async def test_a_broker_that_fails_is_no_trouble() -> None:
+async def test_a_broker_that_fails_raises_no_error() -> None:
     broker = _Broker(ConnectionError())
     broker.go.set()
     notifier = CeleryPeerNotifier(cast(Celery, broker))
@@ -125,7 +125,7 @@ async def test_a_broker_that_fails_is_no_trouble() -> None:
 
 
 class _Channel:
-    """Fails as it is told."""
+    """A channel whose attempts end with the given error, or succeed."""
 
     name = "inbox"
     slots = 1
@@ -207,7 +207,7 @@ async def test_an_attempt_ends_as_its_channel_does(error: Exception | None, stat
 # ---- backoff
 
 
-def test_patience_grows_and_begins_anew() -> None:
+def test_a_backoff_grows_and_starts_again_after_a_reset() -> None:
     backoff = Backoff()
     waited = [backoff.next_seconds() for _ in range(12)]
     assert all(0.025 <= seconds <= 5 for seconds in waited)
@@ -225,7 +225,7 @@ def test_an_outage_is_a_word_and_a_defect_shows_where(error: Exception, is_defec
     assert ("exc_info" in Backoff.describe(error)) is is_defect
 
 
-class _Moody(Dispatch):
+class _FailsTwice(Dispatch):
     """Settles at the third try."""
 
     def __init__(self) -> None:
@@ -239,14 +239,14 @@ class _Moody(Dispatch):
 
 
 async def test_what_was_sent_is_written_down_however_often_it_has_to_be_tried() -> None:
-    dispatch = _Moody()
-    settler = OutcomeWriter(dispatch, Metrics(CollectorRegistry()), CrashPoints(), 1)
+    dispatch = _FailsTwice()
+    writer = OutcomeWriter(dispatch, Metrics(CollectorRegistry()), CrashPoints(), 1)
     values: dict[str, Any] = dict.fromkeys(Delivery.__dataclass_fields__, "")
     values |= {"channel": "inbox", "due_at": datetime.now(UTC)}
-    running = asyncio.create_task(settler.run())
-    settler.add(Delivery(**values), Outcome("x", 1, "sent"))
+    running = asyncio.create_task(writer.run())
+    writer.add(Delivery(**values), Outcome("x", 1, "sent"))
     async with asyncio.timeout(10):
-        await settler.finished()
+        await writer.finished()
     running.cancel()
     assert dispatch.tries == 3
 
