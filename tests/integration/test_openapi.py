@@ -245,7 +245,7 @@ async def test_every_body_as_the_page_fills_it_in_is_taken(
         ((media_type, media),) = bodies.pop(name)["content"].items()
         body = dict(prefilled(document, media["schema"]))
         body |= {"token": given["token"]} if "token" in body else {}
-        sent = {"json": body} if media_type == "application/json" else {"data": body}
+        sent: dict[str, Any] = {"json": body} if media_type == "application/json" else {"data": body}
         method, path = name.split()
         answer = await api.http.request(method, path.format(**given), params=given, headers=signed, **sent)
         assert answer.is_success, (name, body, answer.text)
