@@ -21,7 +21,7 @@ help: ## Explain every target (this list)
 		/^[a-z0-9-]+:.*## / { if (heading != "") { printf "\n%s\n", toupper(substr(heading, 1, 1)) substr(heading, 2); heading = "" } \
 		printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  Settings: PORT, HOST, DATA_DIR for run and seed;  ARGS=\"...\" for test, bench, fuzz, browser;  PYTHON=/path/to/python3"
+	@echo "  Settings: PORT, HOST, DATA_DIR for run and seed;  ARGS=\"...\" for admin, test, bench, fuzz, browser;  PYTHON=/path/to/python3"
 
 # ---- every day -------------------------------------------------------------------------------------------------------
 
@@ -32,6 +32,11 @@ run: $(READY) ## Start everything on this machine: PostgreSQL, Valkey, the API, 
 .PHONY: seed
 seed: $(READY) ## Fill a demo account with a few hundred todos, while `make run` is running (the stack: make ca, then URL=https://localhost:8443)
 	@$(PY) -m dev.seed
+
+.PHONY: admin
+admin: $(READY) ## Run todo-admin beside `make run` (ARGS="users list"; the stack: docker compose exec api todo-admin ...)
+	@settings="$(or $(DATA_DIR),.local)/settings"; [ -f "$$settings" ] || { echo "\`make run\` is not running (no $$settings)." >&2; exit 2; }; \
+	set -a; . "$$(realpath "$$settings")"; exec .venv/bin/todo-admin $(or $(ARGS),--help)
 
 .PHONY: test
 test: $(READY) ## Run all tests that need no Docker, on throw-away servers, two files at a time (ARGS="-k cursor -x")

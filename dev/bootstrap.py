@@ -34,19 +34,18 @@ MIRROR = (
 )
 
 
-def run_telling(command: list[str], environment: dict[str, str] | None = None) -> bool:
+def run_telling(command: list[str], environment: dict[str, str] | None = None, hint: str = MIRROR) -> bool:
     """Run an installer, pass its lines on, and print a sign of life every few seconds; return whether it succeeded.
 
     The first such line names the setting for a mirror. Ctrl-C ends the installer too: it shares our terminal.
     """
     started = time.monotonic()
-    hint = MIRROR
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         rest = b""
         while True:
             if not select.select([process.stdout], [], [], QUIET_SECONDS)[0]:
-                print(f"  ... still installing ({time.monotonic() - started:.0f} s). {hint}", flush=True)
+                print(f"  ... still installing ({time.monotonic() - started:.0f} s). {hint}".rstrip(), flush=True)
                 hint = ""
                 continue
             chunk = os.read(process.stdout.fileno(), 65_536)
@@ -78,7 +77,7 @@ def make_venv() -> None:
         if found.returncode == 0 and found.stdout.strip() == "{} {} {}".format(sys.base_prefix, *sys.version_info):
             return
     print(f"Making .venv with Python {sys.version.split()[0]} ({sys.executable})", flush=True)
-    if not run_telling([sys.executable, "-m", "venv", "--clear", str(VENV)]):
+    if not run_telling([sys.executable, "-m", "venv", "--clear", str(VENV)], hint=""):  # it asks no index
         fail("python3 -m venv failed; the lines above say why. On Debian and Ubuntu: apt install python3-venv")
 
 

@@ -110,7 +110,11 @@ class EmbeddedPostgres:
         return result.stdout.strip()
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -136,7 +140,12 @@ class EmbeddedPostgres:
         command += ["--no-sync"] if self.throwaway else []
         output = self.path.parent / f"{self.path.name}.initdb.log"  # initdb wants its directory empty
         process = spawn(command, cwd=Path("/"), log=output, user=self._user, LC_ALL="C")
-        if process.wait(STARTUP_SECONDS * 2):
+        try:
+            failed = process.wait(STARTUP_SECONDS * 2)
+        except BaseException:
+            stop_child(process, patience=5)  # it removes what it has made
+            raise
+        if failed:
             raise ServerError(f"PostgreSQL could not make {self.path}:\n{last_lines(output)}")
         output.unlink()
 

@@ -12,12 +12,15 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 from dev.data_directory import DataDirectory
 from dev.network import check_port, origin
@@ -28,6 +31,8 @@ from todo_core.settings import ConfigurationError, Settings, check_names
 READY_SECONDS = 60
 GRACE_SECONDS = 15  # a little longer than uvicorn gives the requests that it is still answering
 WORKER_PROCESSES = 2  # the worker's one process, and beat
+QUIET_SECONDS = 3.0
+FOR_ADMIN = ("DATABASE_URL", "REDIS_URL")
 BIN = Path(sys.executable).parent
 
 
@@ -55,6 +60,10 @@ def programs(host: str, port: int, mail: Path, mail_port: int) -> list[Program]:
     ]
 
 
+class Interrupted(Exception):
+    """Raised by Ctrl-C while a server starts: nothing of it has to be finished."""
+
+
 class Stack:
     """The servers and programs of one `make run`."""
 
@@ -64,6 +73,7 @@ class Stack:
         self.port = port
         # A plain flag: an Event's lock would be taken by the waiting thread when a signal handler wants to set it.
         self.stopping = False
+        self.starting_servers = False
         self.children: dict[str, subprocess.Popen[bytes]] = {}
 
     def run(self) -> None:
@@ -73,30 +83,47 @@ class Stack:
             ServerError: something did not start, or died later.
         """
         with ExitStack() as running:
+            starting = running.enter_context(still_starting())
+            self.starting_servers = True
             say("Starting PostgreSQL ...")
             postgres = running.enter_context(EmbeddedPostgres(self.data.path / "postgres"))
             say("Starting Valkey ...")
             valkey = running.enter_context(EmbeddedValkey(self.data.path / "valkey", persistent=True))
+            database_url = postgres.create_database("todo")
+            self.starting_servers = False
             environment = {
                 **os.environ,
-                "DATABASE_URL": postgres.create_database("todo"),
+                "DATABASE_URL": database_url,
                 "REDIS_URL": valkey.url,
                 "ENVIRONMENT": "development",
                 "TOKEN_KEYS": self._token_keys(),
                 "PYTHONUNBUFFERED": "1",
             }
+            running.enter_context(self._settings_for_admin(environment))
             mail, mail_port = self.data.path / "mail", free_port()
             environment = self._for_reminders(mail_port) | environment
             self._migrate(environment)
             running.callback(self._stop_programs)
             started_at = time.time()
             for program in programs(self.host, self.port, mail, mail_port):
-                say(f"Starting {program.name} ...")
                 self._start(program, environment)
-            if self._wait_until_ready(Path(environment["WORKER_STATE_DIR"]), started_at):
+            ready = self._wait_until_ready(Path(environment["WORKER_STATE_DIR"]), started_at)
+            starting.set()
+            if ready:
                 self._show_banner(environment, mail)
             self._watch(postgres, valkey)
             say("Stopping ...")
+
+    @contextmanager
+    def _settings_for_admin(self, environment: dict[str, str]) -> Iterator[None]:
+        """Write down how `make admin` reaches the servers, while they run."""
+        path = self.data.path / "settings"
+        path.touch(mode=0o600)
+        path.write_text("".join(f"{name}={quote(environment[name])}\n" for name in FOR_ADMIN), encoding="utf-8")
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
     def ask_to_stop(self, number: int, _: object) -> None:
         """Begin to stop; at a second Ctrl-C, end our programs at once. (make and the kernel may repeat the others.)"""
@@ -104,6 +131,9 @@ class Stack:
             for child in self.children.values():
                 child.kill()
         self.stopping = True
+        if self.starting_servers:
+            self.starting_servers = False
+            raise Interrupted
 
     def _token_keys(self) -> str:
         """Return the key that signs access tokens, made once and kept."""
@@ -126,12 +156,15 @@ class Stack:
         }
 
     def _migrate(self, environment: dict[str, str]) -> None:
+        if self.stopping:
+            return
         # In a process group of its own: a migration that has begun is finished, Ctrl-C or not.
         if subprocess.run([BIN / "todo-admin", "migrate"], env=environment, check=False, process_group=0).returncode:
             raise ServerError("The migrations could not be applied; the lines above say why.")
 
     def _start(self, program: Program, environment: dict[str, str]) -> None:
         if not self.stopping:
+            say(f"Starting {program.name} ...")
             self.children[program.name] = subprocess.Popen(program.command, env=environment, process_group=0)
             self.data.remember(child.pid for child in self.children.values())
 
@@ -180,7 +213,8 @@ class Stack:
             f"Mail         {mail}  (every mail that is sent, as a file)",
             f"Data         {self.data.path}",
             "",
-            "`make seed` fills a demo account. Ctrl-C stops everything; the data stays.",
+            "`make seed` fills a demo account; `make admin` lists what an operator can do.",
+            "Ctrl-C stops everything; the data stays.",
         ]
         rule = "-" * max(map(len, lines))
         say("\n".join(["", rule, *lines, rule, ""]))
@@ -189,6 +223,24 @@ class Stack:
 def ending(code: int) -> str:
     """Put an exit status into words."""
     return f"exit status {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
+@contextmanager
+def still_starting() -> Iterator[threading.Event]:
+    """Print a sign of life every few seconds, until the event is set or the block ends."""
+    started, done = time.monotonic(), threading.Event()
+
+    def tell() -> None:
+        while not done.wait(QUIET_SECONDS):
+            say(f"... still starting ({time.monotonic() - started:.0f} s)")
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield done
+    finally:
+        done.set()
+        teller.join()
 
 
 def say(text: str) -> None:
@@ -210,7 +262,8 @@ def main() -> None:
             stack = Stack(data, host, port)
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, stack.ask_to_stop)
-            stack.run()
+            with suppress(Interrupted):
+                stack.run()
     except (ServerError, ConfigurationError) as error:
         sys.exit(f"\n{error}")
     say("Stopped.")

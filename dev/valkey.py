@@ -111,7 +111,11 @@ class EmbeddedValkey:
         return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> Self:
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def __exit__(self, *_: object) -> None:
         self.stop()

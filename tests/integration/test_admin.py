@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import secrets
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +14,15 @@ import pytest
 
 from tests.conftest import MakeDatabase, in_thread, make_settings
 from tests.factories import Api, Person
+from tests.worker_kit import Office, eventually
 from todo_core.admin.commands import main
 from todo_core.migrations import runner
+from todo_core.settings import Settings, variable_name
+
+EXPIRED_MAIL = """
+INSERT INTO email_verifications (id, account_id, email, email_key, created_at)
+VALUES (gen_random_uuid(), $1, 'l@x', 'l@x', now() - interval '4 days')
+"""
 
 
 class Admin:
@@ -34,6 +44,10 @@ class Admin:
         assert await in_thread(main, [*words]) == status
         out, err = self._output.readouterr()
         return str(err if status == 2 else out)
+
+    async def is_well(self) -> bool:
+        """Tell whether `status` finds nothing wrong."""
+        return bool(await in_thread(main, ["status"]) == 0)
 
     async def json(self, *words: str, status: int = 0) -> Any:
         """Return the JSON that a command prints."""
@@ -93,12 +107,40 @@ async def test_a_reset_password_is_printed_and_ends_all_sessions(admin: Admin, a
     assert await sign_in(api, lin, password) == 200
 
 
+async def test_a_password_that_is_typed_obeys_the_rules_for_passwords(
+    admin: Admin, api: Api, lin: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed: list[str] = []
+    monkeypatch.setattr("getpass.getpass", lambda _: typed.pop(0))
+    for refused in ("short", "password1234", f"{lin.username}12", "one of these\nand another"):
+        typed[:] = refused.split("\n") if "\n" in refused else [refused] * 2
+        assert await admin.run("users", "reset-password", lin.username, "--prompt", status=2)
+        assert await sign_in(api, lin) == 200
+    typed[:] = ["nine lives of a cat"] * 2
+    assert "nine lives" not in await admin.run("users", "reset-password", lin.username, "--prompt")
+    assert await sign_in(api, lin, "nine lives of a cat") == 200
+
+
+async def test_an_id_finds_its_account_whatever_another_is_called(admin: Admin, api: Api, lin: Person) -> None:
+    await api.person(username=lin.id)
+    assert lin.username in await admin.run("users", "disable", lin.id)
+    assert (await lin.get("/users/me/")).status_code == 401
+
+
+async def test_names_of_wide_letters_stand_in_columns(admin: Admin, api: Api) -> None:
+    wide = await api.person(username=f"王小明{secrets.token_hex(4)}")
+    line = (await admin.run("users", "list", "--search", wide.email)).splitlines()
+    assert line[0].index("email") == line[1].index(wide.email) + 3
+
+
 async def test_a_user_is_deleted_once_the_username_is_typed_again(
     admin: Admin, lin: Person, wang: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await lin.add_todo()
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert "--yes" in await admin.run("users", "delete", lin.username, status=2)
     monkeypatch.setattr("builtins.input", lambda _: wang.username)
-    assert "1 todos" in await admin.run("users", "delete", lin.username)
+    assert "Nothing was deleted" in await admin.run("users", "delete", lin.username, status=2)
     assert (await lin.get("/users/me/")).status_code == 200
     monkeypatch.setattr("builtins.input", lambda _: lin.username)
     await admin.run("users", "delete", lin.username)
@@ -113,14 +155,29 @@ async def test_a_user_that_does_not_exist_is_named(admin: Admin, command: str) -
 
 
 async def test_status_is_well_where_all_is_and_counts(
-    admin: Admin, make_database: MakeDatabase, redis_url: str
+    admin: Admin, office: Office, worker_database: str, redis_url: str
 ) -> None:
-    url = await make_database()
-    await in_thread(runner.upgrade, make_settings(url))
-    admin.use(url, redis_url)
+    admin.use(worker_database, redis_url)
+    (missing,) = (await admin.json("status", status=1))["wrong"]
+    assert missing.startswith("No worker")
+    await office.sql.execute(EXPIRED_MAIL, UUID(await office.account()))
+    await office.start()
+    await eventually(admin.is_well)
     seen = await admin.json("status")
-    assert (seen["redis"], seen["accounts"], seen["wrong"]) == ("answers", 0, [])
+    assert (seen["database"], seen["redis"], seen["accounts"], seen["wrong"]) == ("answers", "answers", 1, [])
     assert "All is well." in await admin.run("status")
+
+
+async def test_status_names_a_database_that_is_down(admin: Admin, redis_url: str) -> None:
+    admin.use("postgresql://todo@127.0.0.1:1/todo", redis_url)
+    seen = await admin.json("status", status=1)
+    assert (seen["database"], seen["redis"]) == ("down", "answers")
+    assert "DATABASE_URL" in seen["wrong"][0]
+
+
+async def test_a_database_that_is_not_migrated_is_said_to_be(admin: Admin, empty_database: str, redis_url: str) -> None:
+    admin.use(empty_database, redis_url)
+    assert "todo-admin migrate" in await admin.run("users", "list", status=2)
 
 
 async def test_status_names_what_is_wrong(admin: Admin, make_database: MakeDatabase) -> None:
@@ -151,7 +208,9 @@ async def test_status_names_what_is_wrong(admin: Admin, make_database: MakeDatab
     )
     await connection.close()
     wrong = (await admin.json("status", status=1))["wrong"]
-    assert ["Redis" in wrong[0], "reminder" in wrong[1], "mail" in wrong[2]] == [True] * 3
+    assert ["Redis" in wrong[0], "worker" in wrong[1], "reminder" in wrong[2], "mail" in wrong[3]] == [True] * 4
+    settings = {variable_name(concern, field) for concern in Settings.CONCERNS for field in concern.model_fields}
+    assert set(re.findall(r"[A-Z]+_[A-Z]+", " ".join(wrong))) <= settings
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])

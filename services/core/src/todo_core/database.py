@@ -208,8 +208,9 @@ class StatementPool:
     the order of asking, so that the unlucky wait ten times as long as the median. Here a semaphore does.
     """
 
-    def __init__(self, settings: DatabaseSettings, size: int | None = None) -> None:
+    def __init__(self, settings: DatabaseSettings, size: int | None = None, *, application_name: str = "todo") -> None:
         self._settings = settings
+        self._server_settings = _limits(settings) | _STATEMENT_SETTINGS | {"application_name": application_name}
         self._timeout = settings.pool_timeout_seconds
         self._slots = asyncio.Semaphore(settings.statement_pool_size if size is None else size)
         self._idle: list[asyncpg.Connection] = []
@@ -281,7 +282,7 @@ class StatementPool:
                 if not connection.is_closed():
                     return connection
                 self._open.discard(connection)
-            connection = await connect(self._settings, server_settings=_limits(self._settings) | _STATEMENT_SETTINGS)
+            connection = await connect(self._settings, server_settings=self._server_settings)
             self._open.add(connection)
             try:
                 await connection.set_type_codec("uuid", schema="pg_catalog", encoder=str, decoder=str, format="text")

@@ -10,7 +10,7 @@ from todo_core.accounts.links import Links
 from todo_core.accounts.verification_mails import VerificationMails
 from todo_core.database import StatementPool, deadline_seconds
 from todo_core.inbox.repository import Inboxes
-from todo_core.reminders.dispatch import Dispatch
+from todo_core.reminders.dispatch import WORKER, Dispatch
 from todo_core.settings import Settings
 from todo_core.webhooks.health import WebhookHealth
 from todo_worker.channel import Channel
@@ -60,7 +60,7 @@ def assemble(
 ) -> Parts:
     """Make the parts. A channel that is to come is one more line here."""
     worker = settings.worker
-    statements = StatementPool(settings.database)
+    statements = StatementPool(settings.database, application_name=WORKER)
     dispatch = Dispatch(statements)
     bell = Bell(redis_client.connect(settings.redis), settings.redis.key_prefix)
     mailer = Mailer(settings.email)

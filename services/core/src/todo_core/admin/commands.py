@@ -2,18 +2,22 @@
 
 import argparse
 import asyncio
+import getpass
 import json
 import secrets
 import sys
+import unicodedata
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
+import asyncpg
 import shtab
 from alembic.util import CommandError
 
-from todo_core.accounts.passwords import PasswordHasher
+from todo_core.accounts.password_policy import is_guessed_first, is_own_word
+from todo_core.accounts.passwords import MAXIMUM_LENGTH, MINIMUM_LENGTH, PasswordHasher
 from todo_core.accounts.turns import Asker
 from todo_core.admin.status import status
 from todo_core.admin.users import UnknownUser, Users
@@ -25,6 +29,10 @@ from todo_core.settings import ConfigurationError, Settings, check_names
 _T = TypeVar("_T")
 
 
+class Refused(Exception):
+    """What was typed at a question cannot be used."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return 0 if it succeeded, 2 with a sentence on standard error if it failed.
 
@@ -34,9 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
     run: Callable[[Settings, argparse.Namespace], int | None] = options.run
     try:
         return run(Settings.load(), options) or 0
-    except (ConfigurationError, CommandError, UnknownUser) as error:
+    except (ConfigurationError, CommandError, UnknownUser, Refused) as error:
         print(error, file=sys.stderr)
         return 2
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+        print(f"The database is not at this release's revision ({error}): todo-admin migrate.", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
     except Exception as error:
         if not is_outage(error):
             raise
@@ -89,7 +103,7 @@ def _add_users(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         ("disable", "end its sessions and refuse new ones; its reminders are not sent", _users_disable),
         ("enable", "let it sign in again", _users_enable),
         ("delete", "remove it and all that is its own", _users_delete),
-        ("reset-password", "give it a new password, which is printed, and end its sessions", _users_reset_password),
+        ("reset-password", "give it a new password, printed once, and end its sessions", _users_reset_password),
     ]
     for name, text, run in one:
         command = users.add_parser(name, help=text)
@@ -97,6 +111,8 @@ def _add_users(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         command.set_defaults(run=run)
         if name == "show":
             command.add_argument("--json", action="store_true", help="for programs")
+        if name == "reset-password":
+            command.add_argument("--prompt", action="store_true", help="ask for the new password instead")
         if name == "delete":
             command.add_argument("--yes", action="store_true", help="do not ask")
 
@@ -151,21 +167,13 @@ def _users_show(settings: Settings, options: argparse.Namespace) -> None:
 
 
 def _users_disable(settings: Settings, options: argparse.Namespace) -> None:
-    async def disable(statements: StatementPool) -> None:
-        users = Users(statements)
-        await users.disable(await users.find(options.user))
-
-    _with_database(settings, disable)
-    print("Disabled: all sessions have ended, and reminders that come due meanwhile are not sent.")
+    username = _with_database(settings, lambda statements: Users(statements).disable(options.user))
+    print(f"Disabled {username}: all sessions have ended, and reminders that come due meanwhile are not sent.")
 
 
 def _users_enable(settings: Settings, options: argparse.Namespace) -> None:
-    async def enable(statements: StatementPool) -> None:
-        users = Users(statements)
-        await users.enable(await users.find(options.user))
-
-    _with_database(settings, enable)
-    print("Enabled: the person can sign in again.")
+    username = _with_database(settings, lambda statements: Users(statements).enable(options.user))
+    print(f"Enabled {username}: the person can sign in again.")
 
 
 def _users_delete(settings: Settings, options: argparse.Namespace) -> None:
@@ -173,27 +181,47 @@ def _users_delete(settings: Settings, options: argparse.Namespace) -> None:
     if not options.yes:
         todos = user["todos_open"] + user["todos_completed"]
         print(f"This removes {user['username']} <{user['email']}> and {todos} todos, for ever.")
-        if input("Type the username to go on: ") != user["username"]:
-            print("Nothing was deleted.")
-            return
+        if _asked(input, "Type the username to go on: ") != user["username"]:
+            raise Refused("That is not the username. Nothing was deleted.")
     _with_database(settings, lambda statements: Users(statements).delete(str(user["id"])))
-    print("Deleted.")
+    print(f"Deleted {user['username']}.")
 
 
 def _users_reset_password(settings: Settings, options: argparse.Namespace) -> None:
-    password = secrets.token_urlsafe(15)
+    user = _with_database(settings, lambda statements: Users(statements).show(options.user))
+    password = _typed_password(user) if options.prompt else secrets.token_urlsafe(15)
 
-    async def reset(statements: StatementPool) -> None:
-        users = Users(statements)
-        account_id = await users.find(options.user)
+    async def reset(statements: StatementPool) -> str:
         hasher = PasswordHasher(settings.passwords)
         try:
-            await users.set_password(account_id, await hasher.hash(password, Asker("operator", account_id)))
+            password_hash = await hasher.hash(password, Asker("operator", str(user["id"])))
         finally:
             hasher.close()
+        return await Users(statements).set_password(str(user["id"]), password_hash)
 
-    _with_database(settings, reset)
-    print(f"{password}\n\nThe new password stands above. All sessions have ended; the person should change it.")
+    username = _with_database(settings, reset)
+    if not options.prompt:
+        print(f"{password}\n")
+    print(f"This is the new password of {username}." if not options.prompt else f"{username} has the new password.")
+    print("All sessions have ended. The person should change it after signing in.")
+
+
+def _typed_password(user: Mapping[str, Any]) -> str:
+    password = _asked(getpass.getpass, "New password: ")
+    if not MINIMUM_LENGTH <= len(password) <= MAXIMUM_LENGTH:
+        raise Refused(f"A password has {MINIMUM_LENGTH} to {MAXIMUM_LENGTH} characters.")
+    if is_guessed_first(password) or is_own_word(password, user["username"], user["email"]):
+        raise Refused("This password is among the first that are guessed.")
+    if _asked(getpass.getpass, "The same again: ") != password:
+        raise Refused("The two are not the same. Nothing was changed.")
+    return password
+
+
+def _asked(ask: Callable[[str], str], question: str) -> str:
+    try:
+        return ask(question)
+    except EOFError:
+        raise Refused("Nothing can be typed here: --yes deletes without a question.") from None
 
 
 def _status(settings: Settings, options: argparse.Namespace) -> int:
@@ -218,9 +246,15 @@ def _print_pairs(values: Mapping[str, object]) -> None:
 
 def _print_table(rows: Sequence[Mapping[str, object]]) -> None:
     lines = [list(rows[0]), *([_as_text(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    widths = [max(map(_columns, column)) for column in zip(*lines, strict=True)]
     for line in lines:
-        print("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+        cells = (cell + " " * (width - _columns(cell)) for cell, width in zip(line, widths, strict=True))
+        print("  ".join(cells).rstrip())
+
+
+def _columns(text: str) -> int:
+    """Return the columns of a terminal that a text takes: Chinese characters take two."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
 
 
 def _as_text(value: object) -> str:
@@ -228,6 +262,8 @@ def _as_text(value: object) -> str:
         return f"{value:%Y-%m-%dT%H:%M:%SZ}"
     if value is None:
         return "-"
+    if isinstance(value, float):
+        return f"{value:.1f}"
     return ("no", "yes")[value] if isinstance(value, bool) else str(value)
 
 

@@ -3,6 +3,8 @@
 from typing import Any
 from uuid import UUID
 
+import asyncpg
+
 from todo_core.accounts.service import login_key
 from todo_core.database import StatementPool
 
@@ -26,7 +28,11 @@ SELECT id, username, email, email_verified_at, disabled_at, created_at, timezone
        (SELECT count(*) FROM webhooks w WHERE w.account_id = a.id) AS webhooks
 FROM accounts a WHERE id = $1
 """
-_FIND = "SELECT id FROM accounts WHERE id = $1 OR username_key = $2 OR email_key = $2"
+# A username can look like an id: the account with that id is meant.
+_FIND = """
+SELECT id FROM accounts WHERE id = $1 OR username_key = $2 OR email_key = $2
+ORDER BY coalesce(id = $1, false) DESC LIMIT 1
+"""
 # Each raises auth_version, which ends all access tokens.
 _DISABLE = """
 UPDATE accounts SET disabled_at = coalesce(disabled_at, now()), auth_version = auth_version + 1
@@ -83,24 +89,38 @@ class Users:
             raise UnknownUser(name)
         return dict(row)
 
-    async def disable(self, account_id: str) -> None:
-        """End all sessions of an account and refuse new ones. Its reminders that come due meanwhile are skipped."""
-        await self._change_and_end_sessions(_DISABLE, account_id)
+    async def disable(self, name: str) -> str:
+        """End all sessions of an account and refuse new ones; return its username.
 
-    async def enable(self, account_id: str) -> None:
-        """Let an account sign in again."""
-        await self._statements.fetch(_ENABLE, account_id)
+        Its reminders that come due meanwhile are skipped.
 
-    async def set_password(self, account_id: str, password_hash: str) -> None:
-        """Replace the password of an account and end all its sessions."""
-        await self._change_and_end_sessions(_SET_HASH, account_id, password_hash)
+        Raises:
+            UnknownUser: there is no such account. So do the three below.
+        """
+        return await self._change_and_end_sessions(_DISABLE, name)
 
-    async def delete(self, account_id: str) -> None:
-        """Remove an account; foreign keys take along all that is its own."""
-        await self._statements.fetch(_DELETE, account_id)
+    async def enable(self, name: str) -> str:
+        """Let an account sign in again; return its username."""
+        return _username(name, await self._statements.fetchrow(_ENABLE, await self.find(name)))
 
-    async def _change_and_end_sessions(self, statement: str, account_id: str, *parameters: object) -> None:
+    async def set_password(self, name: str, password_hash: str) -> str:
+        """Replace the password of an account and end all its sessions; return its username."""
+        return await self._change_and_end_sessions(_SET_HASH, name, password_hash)
+
+    async def delete(self, name: str) -> str:
+        """Remove an account; foreign keys take along all that is its own. Return the username that it had."""
+        return _username(name, await self._statements.fetchrow(_DELETE, await self.find(name)))
+
+    async def _change_and_end_sessions(self, statement: str, name: str, *parameters: object) -> str:
+        account_id = await self.find(name)
         # Two statements: the second sees the refresh token of a sign-in that held the account's lock before the first.
         async with self._statements.transaction() as transaction:
-            await transaction.fetch(statement, account_id, *parameters)
+            username = _username(name, await transaction.fetchrow(statement, account_id, *parameters))
             await transaction.fetch(_END_SESSIONS, account_id)
+        return username
+
+
+def _username(name: str, row: asyncpg.Record | None) -> str:
+    if row is None:
+        raise UnknownUser(name)
+    return str(row["username"])

@@ -150,6 +150,14 @@ WHERE d.id = o.id AND mine.id = d.id AND d.fence = o.fence
 RETURNING d.id
 """
 
+WORKER = "todo-worker"
+"""The name that a worker's connections have in PostgreSQL. Each worker asks every few seconds, even with nothing to do:
+so the time of the last statement under this name is a heartbeat that is seen from every host."""
+_LAST_SEEN = """
+SELECT extract(epoch FROM clock_timestamp() - max(state_change))::float8 AS seconds
+FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1
+"""
+
 _STATE = """
 SELECT
     coalesce(extract(epoch FROM now() - (
@@ -296,6 +304,11 @@ class Dispatch:
             [outcome.delay for outcome in outcomes],
         )
         return {row["id"] for row in rows}
+
+    async def worker_seen_seconds(self) -> float | None:
+        """Return the seconds since a worker's last statement; None if no worker is connected."""
+        row = await self._statements.fetchrow(_LAST_SEEN, WORKER)
+        return None if row is None else row["seconds"]
 
     async def backlog(self) -> Backlog:
         """Return the ages of the oldest due reminder and delivery."""
