@@ -268,7 +268,7 @@ browser: $(READY) .venv-browser/.ready ## Drive Swagger UI and examples/web in h
 	@.venv-browser/bin/python -m dev.browser $(ARGS)
 
 .PHONY: openapi
-openapi: $(READY) ## Write docs/openapi.json anew after a change of the API's description
+openapi: $(READY) ## Write docs/openapi.json and the pages of problem codes anew after a change of what the API says
 	@$(PY) -m dev.openapi
 
 # ---- housekeeping ----------------------------------------------------------------------------------------------------

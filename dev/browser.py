@@ -1,8 +1,8 @@
 """`make browser`: drives a headless Chromium through Swagger UI like a new user, while `make run` is running.
 
-It opens an account, signs in by the Authorize dialog, adds, completes and lists todos, and deletes the account again:
-in a desktop's window, where it also presses Execute on what stands in the forms, and in a phone's. The status that
-the page shows is checked at each step, and nothing may be asked for from another host. Pictures of each step go to
+It opens an account, signs in by the Authorize dialog, presses Execute on forms as the page fills them in (ids are all
+that it adds), and deletes the account: in a desktop's window and in a phone's. The status that the page shows is
+checked at each step, and nothing may be asked for from another host. Pictures of each request and its answer go to
 `.local/browser/`; with `--readme` the README's pictures are taken anew. Then it drives `examples/web`, but not with
 `--base-url`: that service may refuse pages of localhost.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import secrets
 import shutil
 import ssl
 import sys
@@ -27,7 +26,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 from playwright.sync_api import Error as BrowserError
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from dev.browser_example import EXAMPLE, LOCALES, ExampleVisit, served
 from dev.browser_example import README_PICTURE as EXAMPLE_PICTURE
@@ -38,24 +37,29 @@ ROOT = Path(__file__).resolve().parent.parent
 STEPS = Path(".local/browser")
 README_PICTURE = Path("docs/images/swagger-ui.png")
 LARGEST_PICTURE = 300_000
-PASSWORD = "correct horse battery staple"  # noqa: S105 - of an account that lives for seconds
-TODOS = (
-    {"title": "Renew the passport", "due_at": "2026-12-01T09:00:00+08:00"},
-    {"title": "买牛奶", "description": "两升，蓝色包装的"},
-)
+USERNAME, PASSWORD = "lin", "correct horse battery staple"  # of the account in the form of POST /users/
 WINDOWS: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1280, "height": 900}},
     "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
 }
 AS_IT_STANDS = (
-    ("POST", "/todos/", 201),
+    ("GET", "/todos/{todo_id}", 200),
+    ("PATCH", "/todos/{todo_id}", 200),
+    ("POST", "/todos/{todo_id}/snooze", 201),
+    ("GET", "/todos/{todo_id}/reminders", 200),
+    ("PUT", "/todos/{todo_id}", 200),
+    ("POST", "/todos/{todo_id}/complete", 200),
     ("GET", "/todos/", 200),
-    ("GET", "/users/me/", 200),
-    ("PATCH", "/users/me/preferences", 200),
+    ("GET", "/notifications/", 200),
     ("POST", "/notifications/read", 200),
+    ("PATCH", "/users/me/preferences", 200),
+    ("PATCH", "/webhooks/{webhook_id}", 200),
     ("GET", "/webhooks/", 200),
+    ("POST", "/token", 200),
+    ("PATCH", "/users/me/", 200),
+    ("GET", "/users/me/", 200),
 )
-"""Operations whose form is valid as the page fills it in."""
+"""What is pressed once there are a todo and a webhook."""
 NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 FLAGS = ("--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--no-proxy-server")
 
@@ -69,8 +73,8 @@ class Operation:
         self.block = page.locator(f'.opblock-{method.lower()}:has(.opblock-summary-path[data-path="{path}"])')
         self.answer = self.block.locator(".live-responses-table .response")
 
-    def execute(self, *, body: object = None, expected: int, **path_parameters: str) -> Any:
-        """Open the form, fill in what is given, press Execute, and return the JSON that the page shows, if any.
+    def execute(self, *, expected: int, **path_parameters: str) -> Any:
+        """Open the form, fill in ids, press Execute, and return the JSON that the page shows, if any.
 
         Raises:
             BrowserError: the page shows another status.
@@ -86,8 +90,6 @@ class Operation:
             expect(self.answer).to_have_count(0)
         for name, value in path_parameters.items():
             self.block.locator(f'tr[data-param-name="{name}"] input').fill(value)
-        if body is not None:
-            self.block.locator("textarea.body-param__text").fill(json.dumps(body, ensure_ascii=False, indent=2))
         execute.click()
         status = self.answer.locator(".response-col_status").inner_text().split()[0]
         shown = self.answer.locator(".response-col_description .highlight-code code")
@@ -95,8 +97,19 @@ class Operation:
         if status != str(expected):
             raise BrowserError(f"{self.name}: {status} instead of {expected}: {text}")
         print(f"  {status}  {self.name}", flush=True)
-        self.answer.evaluate("element => element.scrollIntoView({block: 'end'})")
         return json.loads(text) if text else None
+
+    def picture(self, path: Path) -> None:
+        """Take a picture of the filled form and of its answer."""
+        left, top, width, bottom = self.block.evaluate(
+            """block => {
+                const whole = block.getBoundingClientRect();
+                const answer = block.querySelector('.live-responses-table').getBoundingClientRect();
+                return [whole.left + scrollX, whole.top + scrollY, whole.width, answer.bottom + scrollY];
+            }"""
+        )
+        clip = {"x": left, "y": top, "width": width, "height": bottom - top + 10}
+        self.page.screenshot(path=path, full_page=True, clip=clip)
 
     def collapse(self) -> None:
         """Close the block."""
@@ -112,9 +125,10 @@ class Tour:
     pictures: Path
 
     def __post_init__(self) -> None:
-        self.username = f"lin-{secrets.token_hex(3)}"
+        self.pressed = 0
         self.requested: list[str] = []
-        """The addresses that the pages requested, without those that a page's policy blocked."""
+        self.blocked: list[str] = []
+        """What a page asked for and its own policy blocked."""
         self.script_errors: list[str] = []
         self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.on("requestfailed", lambda request: self._kept_back(request.url, request.failure))
@@ -122,7 +136,7 @@ class Tour:
 
     def _kept_back(self, url: str, reason: str | None) -> None:
         if reason == "csp":
-            self.requested.remove(url)
+            self.blocked.append(url)
 
     def operation(self, method: str, path: str) -> Operation:
         """Return one of the page's operations."""
@@ -132,8 +146,8 @@ class Tour:
         """Save a picture of the window."""
         self.page.screenshot(path=self.pictures / f"{name}.png")
 
-    def run(self, readme_picture: Path | None, *, press: bool) -> None:
-        """Do the whole visit; with `press`, also execute the forms as filled in, which are the same at every width.
+    def run(self, readme_picture: Path | None) -> None:
+        """Do the whole visit.
 
         Raises:
             BrowserError: a step failed.
@@ -141,29 +155,36 @@ class Tour:
         self.page.goto(f"{self.address}/docs")
         self.register()
         self.sign_in()
-        self.keep_todos()
-        if readme_picture:
-            self.take_readme_picture(readme_picture)
-        if press:
-            self.press_what_stands_there()
+        self.press_what_stands_there(readme_picture)
         self.leave()
         self.look_at_redoc()
         self.check_network()
 
+    def press(self, method: str, path: str, expected: int, **ids: str) -> Any:
+        """Press Execute on a form as it stands, and take a picture of it."""
+        operation = self.operation(method, path)
+        answer = operation.execute(expected=expected, **ids)
+        self.pressed += 1
+        name = "-".join(part.strip("{}") for part in (method.lower(), *path.split("/")) if part)
+        operation.picture(self.pictures / f"{self.pressed:02}-{name}.png")
+        operation.collapse()
+        return answer
+
     def register(self) -> None:
-        """Open an account."""
-        account = {"username": self.username, "email": f"{self.username}@example.com", "password": PASSWORD}
-        register = self.operation("POST", "/users/")
-        answer = register.execute(body=account, expected=201)
-        if answer["username"] != self.username or "password" in answer:
+        """Open the account that stands in the form."""
+        try:
+            answer = self.press("POST", "/users/", 201)
+        except BrowserError as error:
+            if ": 409 instead" in str(error):
+                raise BrowserError(f"The account {USERNAME} is there already. Run it apart: ARGS=--start") from None
+            raise
+        if answer["username"] != USERNAME or "password" in answer:
             raise BrowserError(f"POST /users/ shows {answer}")
-        self.picture("1-registered")
-        register.collapse()
 
     def sign_in(self) -> None:
         """Use the Authorize dialog."""
         self.page.locator(".scheme-container .btn.authorize.unlocked").click()
-        self.page.fill("#oauth_username", self.username)
+        self.page.fill("#oauth_username", USERNAME)
         self.page.fill("#oauth_password", PASSWORD)
         self.page.locator(".auth-container .btn.authorize").click()
         # The dialog then has a button to sign out, or says what went wrong.
@@ -172,50 +193,33 @@ class Tour:
         ).first.inner_text()
         if shown != "Logout":
             raise BrowserError(f"The Authorize dialog shows: {shown}")
-        self.picture("2-signed-in")
+        self.picture("authorize")
         self.page.locator(".auth-container .btn-done").click()
         self.page.locator(".scheme-container .btn.authorize.locked").wait_for()
         print("       Authorize", flush=True)
 
-    def keep_todos(self) -> None:
-        """Add todos, complete the first and list them."""
-        create = self.operation("POST", "/todos/")
-        first, second = [create.execute(body=todo, expected=201) for todo in TODOS]
-        self.picture("3-created")
-        create.collapse()
-        complete = self.operation("POST", "/todos/{todo_id}/complete")
-        if complete.execute(expected=200, todo_id=first["id"])["completed"] is not True:
-            raise BrowserError("The completed todo is not shown as completed.")
-        self.picture("4-completed")
-        complete.collapse()
-        listed = self.operation("GET", "/todos/").execute(expected=200)
-        states = [(todo["id"], todo["completed"]) for todo in listed["items"]]
-        if states != [(second["id"], False), (first["id"], True)] or listed["next_cursor"] is not None:
-            raise BrowserError(f"GET /todos/ shows {listed}")
-        self.picture("5-listed")
-
-    def press_what_stands_there(self) -> None:
-        """Press Execute on forms as the page fills them in."""
+    def press_what_stands_there(self, readme_picture: Path | None) -> None:
+        """Press Execute on the forms as the page fills them in."""
+        todo = self.press("POST", "/todos/", 201)
+        if readme_picture:
+            self.take_readme_picture(readme_picture)
+        ids = {"todo_id": todo["id"], "webhook_id": self.press("POST", "/webhooks/", 201)["id"]}
         for method, path, expected in AS_IT_STANDS:
-            operation = self.operation(method, path)
-            operation.execute(expected=expected)
-            operation.collapse()
+            asked = {name: value for name, value in ids.items() if f"{{{name}}}" in path}
+            answer = self.press(method, path, expected, **asked)
+            if path == "/todos/" and (todo["id"], True) not in [
+                (one["id"], one["completed"]) for one in answer["items"]
+            ]:
+                raise BrowserError(f"GET /todos/ shows {answer}")
 
     def take_readme_picture(self, path: Path) -> None:
-        """Take a picture of the list and its answer, without the long form between them."""
+        """Take a picture of a todo in the form and of its answer, in a narrower window."""
         window = self.page.viewport_size
         self.page.set_viewport_size({"width": 1000, "height": 1000})
-        block: Locator = self.operation("GET", "/todos/").block
-        top, bottom = block.evaluate(
-            """block => {
-                block.querySelector('.parameters-container').style.display = 'none';
-                const body = block.querySelector('.live-responses-table .highlight-code');
-                return [block.getBoundingClientRect().top + scrollY, body.getBoundingClientRect().bottom + scrollY];
-            }"""
-        )
-        clip = {"x": 0, "y": top - 10, "width": 1000, "height": bottom - top + 15}
-        self.page.screenshot(path=path, full_page=True, clip=clip)
-        block.evaluate("block => block.querySelector('.parameters-container').style.display = ''")
+        operation = self.operation("POST", "/todos/")
+        operation.execute(expected=201)
+        operation.picture(path)
+        operation.collapse()
         self.page.set_viewport_size(window)
         size = path.stat().st_size
         if size > LARGEST_PICTURE:
@@ -224,14 +228,14 @@ class Tour:
 
     def leave(self) -> None:
         """Delete the account, so that the visit leaves nothing behind."""
-        self.operation("DELETE", "/users/me/").execute(body={"password": PASSWORD}, expected=204)
+        self.press("DELETE", "/users/me/", 204)
 
     def look_at_redoc(self) -> None:
         """Check that Redoc renders too."""
         self.page.goto(f"{self.address}/redoc")
         self.page.locator(".redoc-wrap h1").first.wait_for()
         self.page.wait_for_load_state("networkidle")  # late requests are noticed
-        self.picture("6-redoc")
+        self.picture("redoc")
         print("       /redoc", flush=True)
 
     def check_network(self) -> None:
@@ -240,6 +244,8 @@ class Tour:
         parts = ((url, urlsplit(url)) for url in self.requested)
         if beyond := {url for url, part in parts if part.scheme not in {"data", "blob", "about"} and part[:2] != own}:
             raise BrowserError("The pages asked other hosts:\n  " + "\n  ".join(sorted(beyond)))
+        if self.blocked:
+            raise BrowserError("A page asked for what its policy blocks:\n  " + "\n  ".join(self.blocked))
         if self.script_errors:
             raise BrowserError("Scripts of the pages failed:\n  " + "\n  ".join(self.script_errors))
         print(f"  {len(self.requested)} requests, all to {self.address}", flush=True)
@@ -309,7 +315,7 @@ def visit(address: str, pictures: Path, readme_picture: Path | None, *, verified
             context = browser.new_context(**window, ignore_https_errors=verified)
             context.set_default_timeout(20_000)
             tour = Tour(context.new_page(), address, pictures / name)
-            tour.run(readme_picture if name == "desktop" else None, press=name == "desktop")
+            tour.run(readme_picture if name == "desktop" else None)
             context.close()
         browser.close()
 

@@ -13,6 +13,7 @@ import pytest
 from jsonschema_rs import Draft202012Validator
 
 from dev.openapi import DOCUMENT, files
+from dev.problem_pages import REACTIONS
 from tests.conftest import RunApi
 from tests.factories import Api, Person
 from tests.integration.test_mail_links import link_token
@@ -141,6 +142,16 @@ async def test_the_committed_document_is_the_services(document: dict[str, Any]) 
     assert json.loads(DOCUMENT.read_text("utf-8")) == document, "run `make openapi`"
     for path, text in files().items():
         assert path.read_text("utf-8") == text, f"{path}: run `make openapi`"
+
+
+@pytest.mark.parametrize(("page", "language"), [("problems.md", 0), ("problems.zh-CN.md", 1)])
+def test_a_page_says_what_a_client_does_about_each_problem(page: str, language: int) -> None:
+    assert REACTIONS.keys() == PROBLEMS.keys()
+    text = DOCUMENT.with_name(page).read_text("utf-8")
+    for code, problem in PROBLEMS.items():
+        (row,) = [line for line in text.splitlines() if line.startswith(f"| `{code}` | {problem.status} |")]
+        assert REACTIONS[code][language] in row
+        assert re.search(r"[\u4e00-\u9fff]", REACTIONS[code][1])
 
 
 async def test_what_may_be_left_out_is_told_from_what_may_be_null(document: dict[str, Any]) -> None:
