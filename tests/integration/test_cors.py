@@ -61,6 +61,16 @@ async def test_a_refused_origin_leaves_a_line_that_names_the_setting(run_api: Ru
     assert (line["origin"], line["setting"]) == (origin, "API_CORS_ORIGINS")
 
 
+async def test_a_refused_preflight_leaves_one_line_too(run_api: RunApi) -> None:
+    """It is all that an operator sees: the browser sends no request after it."""
+    api = await run_api(ApiSettings(cors_origins="https://app.example.com"))
+    with capture_logs() as lines:
+        await preflight(api, PAGE)
+    assert [(line["origin"], line["setting"]) for line in lines if line["event"] == "origin_refused"] == [
+        (PAGE, "API_CORS_ORIGINS")
+    ]
+
+
 async def test_a_page_of_the_service_itself_is_no_other_origin(api: Api) -> None:
     with capture_logs() as lines:
         await api.http.get("/livez", headers={"Origin": f"http://127.0.0.1:{api.port}"})
