@@ -12,8 +12,8 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 PY := .venv/bin/python
 READY := .venv/.ready
 SUPPLY_READY := .venv-supply/.ready
-SCRIPTS := .ci/run $(shell find . -name '*.sh' -not -path './.venv*/*' -not -path './.local/*')
-YAML := $(shell find . \( -name '*.yaml' -o -name '*.yml' \) -not -path './.venv*/*' -not -path './.local/*')
+SCRIPTS := .ci/run $(shell find . -name '*.sh' -not -path './.venv*/*' -not -path './.local/*' -not -path '*/node_modules/*')
+YAML := $(shell find . \( -name '*.yaml' -o -name '*.yml' \) -not -path './.venv*/*' -not -path './.local/*' -not -path '*/node_modules/*')
 
 .PHONY: help
 help: ## Explain every target (this list)
@@ -183,7 +183,7 @@ monitoring-check: ## Check the configuration of Prometheus and Alertmanager, and
 	@ops/monitoring-check.sh
 
 .PHONY: test-stack
-test-stack: $(READY) .venv-lint/.ready ## Test a container stack of its own through nginx over TLS: build, journeys, proxy, TLS, one fault
+test-stack: $(READY) .venv-lint/.ready .venv-clients/.ready ## Test a container stack of its own through nginx over TLS: build, journeys, proxy, TLS, one fault
 	@$(PY) -m pytest tests/stack -m "not soak" $(ARGS)
 
 .PHONY: soak
@@ -271,6 +271,10 @@ browser: $(READY) .venv-browser/.ready ## Drive Swagger UI and examples/web in h
 openapi: $(READY) ## Write docs/openapi.json and the pages of problem codes anew after a change of what the API says
 	@$(PY) -m dev.openapi
 
+.PHONY: clients
+clients: $(READY) .venv-clients/.ready ## Generate clients in TypeScript, Python and Java, compile and walk them; hold docs/openapi.json to the last release's
+	@.venv-clients/bin/python -m dev.clients $(ARGS)
+
 # ---- housekeeping ----------------------------------------------------------------------------------------------------
 
 .PHONY: lock
@@ -282,6 +286,7 @@ clean: ## Remove .venv and caches; with DATA=1 also .local, the data of `make ru
 	@if kill -0 "$$(cat .local/lock 2>/dev/null)" 2>/dev/null; then echo "Stop \`make run\` first." >&2; exit 1; fi
 	@rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .schemathesis schemathesis-report
 	@rm -f .coverage .coverage.*
+	@rm -rf clients/typescript/node_modules clients/typescript/dist clients/typescript/src/schema.ts
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@if [ "$(DATA)" = 1 ]; then rm -rf .local; \
 	elif [ -d .local ]; then echo "Kept .local, the data of \`make run\`; \`make clean DATA=1\` removes it as well."; fi

@@ -11,6 +11,7 @@ Each is a requirement file with a hash for every file and the name of no index, 
 * ecs.lock: Ansible for `make ecs-deploy`, the same way
 * supply.lock: the tools of `make sbom` and `make scan`, the same way
 * browser.lock: Playwright, for `make browser`, the same way
+* clients.lock: generators of clients, Node.js and Playwright, for `make clients`, the same way
 * acme.lock: the image that gets the public certificate
 """
 
@@ -29,7 +30,7 @@ REQUIREMENTS = ROOT / "requirements"
 CORE, API, WORKER = (f"services/{name}/pyproject.toml" for name in ("core", "api", "worker"))
 DEV = "requirements/dev.in"
 OLDEST_PYTHON = "3.11"
-APART = {"browser", "dev", "ecs", "k8s", "lint", "supply"}
+APART = {"browser", "clients", "dev", "ecs", "k8s", "lint", "supply"}
 """Locks of environments that share nothing; all others follow dev.lock."""
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
@@ -47,6 +48,7 @@ def sources() -> dict[str, list[str]]:
         "ecs": ["requirements/ecs.in"],
         "supply": ["requirements/supply.in"],
         "browser": ["requirements/browser.in"],
+        "clients": ["requirements/clients.in"],
         "acme": ["requirements/acme.in"],
     }
 

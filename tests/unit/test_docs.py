@@ -15,9 +15,10 @@ _TARGET = re.compile(r"(?:^|[`;&|(]|\bsudo )\s*make ([a-z][a-z0-9-]*)", re.MULTI
 
 
 def _pages() -> dict[str, Path]:
-    """By their path in the repository. Folders with a dot hold what was installed or made, or is a tool's."""
+    """By their path in the repository. Folders with a dot and node_modules hold what was installed or made."""
     found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
-    return {str(path): ROOT / path for path in sorted(found) if not any(part[0] == "." for part in path.parts)}
+    own = (path for path in found if not any(part[0] == "." or part == "node_modules" for part in path.parts))
+    return {str(path): ROOT / path for path in sorted(own)}
 
 
 PAGES = _pages()
