@@ -18,6 +18,7 @@ from tests.conftest import RunApi
 from tests.factories import Api, Person
 from tests.integration.test_mail_links import link_token
 from todo_api.messages import PROBLEMS, RULES, rule_text
+from todo_api.openapi_zh import CHINESE
 from todo_core.settings import ApiSettings
 
 CONTRACT = {
@@ -254,7 +255,11 @@ async def test_every_body_as_the_page_fills_it_in_is_taken(
 
     async def send(name: str, signed: dict[str, str], **given: str) -> Any:
         ((media_type, media),) = bodies.pop(name)["content"].items()
-        body = dict(prefilled(document, media["schema"]))
+        if media_type == "application/json":
+            body = dict(prefilled(document, media["schema"]))
+        else:  # the page has an input for each field of a form
+            fields = resolve(document, media["schema"])["properties"]
+            body = {field: prefilled(document, schema) for field, schema in fields.items()}
         body |= {"token": given["token"]} if "token" in body else {}
         sent: dict[str, Any] = {"json": body} if media_type == "application/json" else {"data": body}
         method, path = name.split()
@@ -276,6 +281,34 @@ async def test_every_body_as_the_page_fills_it_in_is_taken(
         await send(name, person.headers, todo_id=todo["id"], webhook_id=webhook["id"])
     await send(last, person.headers)
     assert bodies == {}
+
+
+async def test_the_document_and_its_page_speak_chinese_too(api: Api, document: dict[str, Any]) -> None:
+    chinese = (await api.http.get("/openapi.json", params={"lang": "zh"})).json()
+    asked = await api.http.get("/openapi.json", headers={"Accept-Language": "zh-CN,zh;q=0.9"})
+    assert (asked.json(), asked.headers["vary"]) == (chinese, "Accept-Language")
+    overruled = await api.http.get("/openapi.json", params={"lang": "en"}, headers={"Accept-Language": "zh"})
+    assert overruled.json() == document
+    for name, operation in operations(chinese):
+        assert re.search("[\u4e00-\u9fff]", operation["summary"]), name
+        assert re.search("[\u4e00-\u9fff]", operation["description"]), name
+        for parameter in operation.get("parameters", []):
+            assert re.search("[\u4e00-\u9fff]", parameter["description"]), (name, parameter["name"])
+    for part in (chinese["info"], *chinese["tags"], chinese["webhooks"]["reminder.due"]["post"]):
+        assert re.search("[\u4e00-\u9fff]", part["description"])
+    for page in ("/docs", "/redoc"):
+        assert "/openapi.json?lang=zh" in (await api.http.get(page, params={"lang": "zh"})).text
+        assert "/openapi.json?lang=zh" in (await api.http.get(page, headers={"Accept-Language": "zh-CN"})).text
+
+
+async def test_no_chinese_is_left_of_an_english_text_that_is_gone(document: dict[str, Any]) -> None:
+    texts = {
+        text
+        for node in everything(document)
+        for name in ("summary", "description")
+        if isinstance(text := node.get(name), str)
+    }
+    assert CHINESE.keys() - texts == set()
 
 
 async def test_nothing_is_left_of_the_errors_that_the_framework_assumes(document: dict[str, Any]) -> None:

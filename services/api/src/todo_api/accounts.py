@@ -110,10 +110,12 @@ class TokenForm(BaseModel):
     grant_type: str = Field("password", examples=["password", "refresh_token"])
     username: Login | None = None
     password: GivenPassword | None = None
-    refresh_token: str | None = Field(None, description="instead of the two, with `grant_type=refresh_token`")
+    refresh_token: str | None = Field(
+        None, description="instead of the two, with `grant_type=refresh_token`", examples=[""]
+    )
     scope: str = Field("", description="ignored")
-    client_id: str | None = Field(None, description="ignored")
-    client_secret: str | None = Field(None, description="ignored")
+    client_id: str | None = Field(None, description="ignored", examples=[""])
+    client_secret: str | None = Field(None, description="ignored", examples=[""])
 
 
 class TokenAnswer(BaseModel):

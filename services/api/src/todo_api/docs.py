@@ -1,4 +1,4 @@
-"""Swagger UI, ReDoc and the OpenAPI document.
+"""Swagger UI, ReDoc and the OpenAPI document, in English and in Chinese.
 
 The pages' scripts come from the `fastapi-offline` wheel: the public CDNs are slow or blocked in mainland China, and a
 page that signs in should run no script from elsewhere.
@@ -17,10 +17,13 @@ from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from todo_api.messages import Language, preferred_language
 from todo_api.openapi import ProblemDocument, fault_example
+from todo_api.openapi_zh import CHINESE
+from todo_api.problems import language_of
 
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _ASSETS = Path(fastapi_offline.__file__).parent / "static"
@@ -73,12 +76,17 @@ def install(app: FastAPI) -> None:
         """Whoever opens the service in a browser wants to see what it is."""
         return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi(request: Request) -> JSONResponse:
+        document = _in_chinese(app.openapi()) if _language(request) == "zh" else app.openapi()
+        return JSONResponse(document, headers={"Vary": "Accept-Language"})
+
     @app.get("/docs", include_in_schema=False)
     async def swagger_ui(request: Request) -> HTMLResponse:
         root = request.scope.get("root_path", "")
         return _guarded(
             get_swagger_ui_html(
-                openapi_url=f"{root}/openapi.json",
+                openapi_url=f"{root}/openapi.json?lang={_language(request)}",
                 title=f"{app.title}: Swagger UI",
                 swagger_js_url=f"{root}/assets/swagger-ui-bundle.js",
                 swagger_css_url=f"{root}/assets/swagger-ui.css",
@@ -92,7 +100,7 @@ def install(app: FastAPI) -> None:
         root = request.scope.get("root_path", "")
         return _guarded(
             get_redoc_html(
-                openapi_url=f"{root}/openapi.json",
+                openapi_url=f"{root}/openapi.json?lang={_language(request)}",
                 title=f"{app.title}: ReDoc",
                 redoc_js_url=f"{root}/assets/redoc.standalone.js",
                 redoc_favicon_url=f"{root}/assets/favicon.png",
@@ -101,6 +109,28 @@ def install(app: FastAPI) -> None:
         )
 
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign] # FastAPI's documented way to extend it
+
+
+def _language(request: Request) -> Language:
+    """The language of `?lang=`, else the one that the browser asks for."""
+    asked = request.query_params.get("lang")
+    return preferred_language(asked) if asked else language_of(request.scope)
+
+
+def _in_chinese(node: Any) -> Any:
+    """A copy of a part of the document with Chinese summaries and descriptions, where there are such."""
+    if isinstance(node, list):
+        return [_in_chinese(part) for part in node]
+    if not isinstance(node, dict):
+        return node
+    return {
+        name: CHINESE.get(part, part)
+        if name in {"summary", "description"} and isinstance(part, str)
+        else part
+        if name in {"example", "examples"}
+        else _in_chinese(part)
+        for name, part in node.items()
+    }
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         ],
         lifespan=lifespan,
         webhooks=webhooks.events,
-        openapi_url="/openapi.json" if settings.api.docs_enabled else None,
+        openapi_url=None,  # docs.py serves it, in two languages
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
