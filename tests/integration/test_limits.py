@@ -345,7 +345,7 @@ def test_there_is_no_other_way_to_a_password_or_a_mail(tmp_path: Path) -> None:
     assert uses("EmailVerification") & {"repository.py:add"} == {"repository.py:add"}
     assert uses("passwords", within=SERVICES / "api") == {
         *("dependencies.py:start", "dependencies.py:close", "dependencies.py:get_passwords", "dependencies.py:"),
-        *(f"accounts.py:{name}" for name in ("register", "token", "update_me", "delete_me")),
+        *(f"accounts.py:{name}" for name in ("register", "sign_in", "update_me", "delete_me")),
     }
     (tmp_path / "leak.py").write_text("async def leak(process): return await process.passwords.verify('a', None)")
     assert uses("passwords", within=tmp_path) == {"leak.py:leak"}

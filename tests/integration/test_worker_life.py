@@ -92,7 +92,7 @@ async def test_a_worker_outlives_its_database_connections(office: Office, http: 
         await office.remind_often(lin, 20)
         await office.sql.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'todo'"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'todo-worker'"
         )
     await office.settled(200)
     assert await office.states() == {"sent": 200}
@@ -123,7 +123,7 @@ async def test_a_sent_delivery_is_settled_once_the_database_is_back(office: Offi
     await admin.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
     try:
         await admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'todo'",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'todo-worker'",
             name,
         )
         with capture_logs() as lines:

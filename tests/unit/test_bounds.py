@@ -48,6 +48,7 @@ BOUNDS = {
     "Sender._tasks": "deliveries under way: WORKER_SLOTS",
     "StatementPool._idle": "DATABASE_STATEMENT_POOL_SIZE",
     "StatementPool._open": "DATABASE_STATEMENT_POOL_SIZE",
+    "StatementPool._server_settings": "PostgreSQL's settings of a connection",
     "StreamRegistry._open": "STREAM_MOST, and STREAM_PER_ACCOUNT for each account",
     "Turns._asked": "_REMEMBERED_KEYS",
     "Turns._waiting": "PASSWORD_QUEUE",
