@@ -123,7 +123,8 @@ async def test_a_sent_delivery_is_settled_once_the_database_is_back(office: Offi
     await admin.execute(f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
     try:
         await admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND application_name = 'todo-worker'",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = $1 AND application_name = 'todo-worker'",
             name,
         )
         with capture_logs() as lines:
