@@ -52,6 +52,8 @@ async def test_one_or_all_are_marked_as_read_and_keep_their_first_time(api: Api,
     assert (await lin.post("/notifications/read", json={"up_to": items[2]["seq"]})).json() == {"marked": 2}
     assert (await lin.post("/notifications/read")).json() == {"marked": 1}
     assert (await lin.post("/notifications/read")).json() == {"marked": 0}
+    null = await lin.post("/notifications/read", content=b"null", headers={"Content-Type": "application/json"})
+    assert (null.status_code, [(e["in"], e["rule"]) for e in null.json()["errors"]]) == (422, [("body", "required")])
     assert (await lin.get("/notifications/", params={"unread": "true"})).json()["items"] == []
 
 

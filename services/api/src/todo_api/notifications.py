@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 from fastapi import APIRouter, Path, Request, Response
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.types import JsonValue
 
@@ -108,9 +109,11 @@ async def list_notifications(request: Request, user: CurrentUser, process: Proce
 
 @router.post("/read", summary="Mark all as read", responses=problems(401, 413, 415, 422))
 async def mark_all_notifications_read(
-    user: CurrentUser, process: ProcessDep, body: MarkRead | None = None
+    request: Request, user: CurrentUser, process: ProcessDep, body: MarkRead | None = None
 ) -> MarkedRead:
     """Idempotent. With `up_to`, only those up to that number."""
+    if body is None and await request.body():  # the body may be left out, but `null` is not an object
+        raise RequestValidationError([{"type": "model_type", "loc": ("body",), "msg": "", "input": None}])
     return MarkedRead(marked=await process.inbox.mark_all_read(user, body.up_to if body else None))
 
 
