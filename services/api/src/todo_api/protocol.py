@@ -6,6 +6,7 @@ this class (`--http todo_api.protocol:BoundedHttp`). Behind nginx, whose own bou
 
 import asyncio
 import uuid
+from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -23,6 +24,8 @@ CONNECTIONS = 2_048
 """Of one process, twice the streams that it serves; each may hold HEAD_BYTES. Beyond, a new one is closed."""
 
 _LINGER_SECONDS = 3.0
+_QUIET_SECONDS = 10.0
+"""A flood of connections leaves one line in so many seconds."""
 _SLICE = 16 * 1024
 """Bytes parsed at a time: a read has up to 256 KiB, and the rest of it need not be parsed once a bound is broken."""
 
@@ -34,6 +37,8 @@ class _Refused(Exception):
 class BoundedHttp(HttpToolsProtocol):
     """Answers 431 to a head that is too large and 408 to one that takes too long, and closes the connection."""
 
+    _refused_at: ClassVar[float] = float("-inf")
+    """The time of the last line about connections that were closed, of all of this process."""
     _refusal: tuple[str, int] | None = None
     """The code and the status that the connection ends with."""
     _deadline: asyncio.TimerHandle | None = None
@@ -49,8 +54,10 @@ class BoundedHttp(HttpToolsProtocol):
         """Start the clock."""
         super().connection_made(transport)
         if len(self.connections) > CONNECTIONS:
-            self.logger.warning("Closed a connection: %d are open.", CONNECTIONS)
             transport.abort()
+            if self.loop.time() - BoundedHttp._refused_at > _QUIET_SECONDS:
+                BoundedHttp._refused_at = self.loop.time()
+                self.logger.warning("Connections are closed: %d are open already.", CONNECTIONS)
             return
         self._set_deadline()
 

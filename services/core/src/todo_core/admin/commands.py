@@ -221,7 +221,7 @@ def _asked(ask: Callable[[str], str], question: str) -> str:
     try:
         return ask(question)
     except EOFError:
-        raise Refused("Nothing can be typed here: --yes deletes without a question.") from None
+        raise Refused("Nothing can be typed here. Run it in a terminal; `users delete` takes --yes.") from None
 
 
 def _status(settings: Settings, options: argparse.Namespace) -> int:
