@@ -76,10 +76,15 @@ def install(app: FastAPI) -> None:
         """Whoever opens the service in a browser wants to see what it is."""
         return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")
 
+    @lru_cache
+    def document(language: Language) -> bytes:
+        # Once for each language: it has 240 kB, and whoever asks for it needs no sign-in.
+        return bytes(JSONResponse(_in_chinese(app.openapi()) if language == "zh" else app.openapi()).body)
+
     @app.get("/openapi.json", include_in_schema=False)
-    async def openapi(request: Request) -> JSONResponse:
-        document = _in_chinese(app.openapi()) if _language(request) == "zh" else app.openapi()
-        return JSONResponse(document, headers={"Vary": "Accept-Language"})
+    async def openapi(request: Request) -> Response:
+        headers = {"Vary": "Accept-Language"}
+        return Response(document(_language(request)), media_type="application/json", headers=headers)
 
     @app.get("/docs", include_in_schema=False)
     async def swagger_ui(request: Request) -> HTMLResponse:

@@ -119,7 +119,9 @@ class Limits:
         if not self._settings.enabled:
             return
         await self.admit(network, subject)
-        await self._hit(self._right, f"{subject}/{network}")
+        pair = f"{subject}/{network}"
+        if not await self._hit(self._right, pair):
+            raise TooManyRequests(retry_after=await self._refuse(self._right, pair))
         key, seconds = self._known_key(network, subject), self._settings.known_seconds
         await self._redis.attempt(lambda redis: redis.set(key, b"", ex=seconds))
 

@@ -119,9 +119,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(TrailingSlash, paths=paths_with_slash(*routers))
     app.add_middleware(BodyLimit, limit=settings.api.max_body_bytes)
     app.add_middleware(RequestContext, metrics=metrics)
-    app.add_middleware(
-        Cors, settings=settings
-    )  # added last, so outermost: pages may read what RequestContext answers, too
+    # Added last, so outermost: pages of other origins may read what RequestContext answers by itself, too.
+    app.add_middleware(Cors, settings=settings)
     return app
 
 

@@ -73,7 +73,7 @@ class StreamRegistry:
         self._settings = settings
         self._open: defaultdict[UUID, set[OpenStream]] = defaultdict(set)
         self.count = 0
-        """Return the number of open streams."""
+        """The number of open streams."""
         self._occupied = asyncio.Event()
         self._stopping = False
         self._waking: asyncio.Task[None] | None = None
