@@ -51,7 +51,8 @@ def programs(host: str, port: int, mail: Path, mail_port: int) -> list[Program]:
     api += ["--http", "todo_api.protocol:BoundedHttp", "--no-server-header"]
     api += ["--no-access-log", "--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "10"]
     celery = [*python, "celery", "--quiet", "--app", "todo_worker.app"]
-    worker = [*celery, "worker", "--concurrency", "1", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    # One process is enough here, and without a parent that waits for it, it stops a second sooner.
+    worker = [*celery, "worker", "--pool", "solo", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     return [
         Program("mail catcher", [*python, "dev.mail", "--port", str(mail_port), str(mail)]),
         Program("api", api),
