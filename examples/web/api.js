@@ -58,16 +58,16 @@ export async function call(method, path, options) {
 /** Hand over every notification after `lastId`, until `signal` aborts. EventSource would not send the token. */
 export async function follow(lastId, signal, onNotification) {
   while (!signal.aborted) {
-    let seconds = 2;
-    let timer;
+    let seconds = 2, timer;
     const silence = new AbortController();
+    const heard = () => (clearTimeout(timer), (timer = setTimeout(() => silence.abort(), 45_000)));
+    heard(); // the server sends something every 15 seconds
     const either = AbortSignal.any([signal, silence.signal]);
     try {
       const answer = await call("GET", "/notifications/stream", { headers: { "Last-Event-ID": lastId }, signal: either });
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let text = "", part; !(part = await reader.read()).done; ) {
-        clearTimeout(timer);
-        timer = setTimeout(() => silence.abort(), 45_000); // the server sends something every 15 seconds
+        heard();
         const events = (text + part.value).split("\n\n");
         text = events.pop();
         for (const event of events) {
