@@ -6,10 +6,14 @@ outlive a restart. Ctrl-C, SIGTERM or a closed terminal stop the programs first 
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":  # the imports take half a second, in which Ctrl-C needs no traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import logging
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import threading

@@ -147,4 +147,6 @@ class StreamSettings(Concern):
         30.0, gt=0, le=3_600, description="seconds that a client may take to read what it is sent; then it is let go"
     )
     per_account: int = Field(10, ge=1, le=10_000, description="streams of one account in one process; beyond, 429")
-    most: int = Field(1_000, ge=1, le=2_000, description="streams in one process, of its 2,048 connections; beyond, 503")
+    most: int = Field(
+        1_000, ge=1, le=2_000, description="streams in one process, of its 2,048 connections; beyond, 503"
+    )
